@@ -1,0 +1,80 @@
+# `make demo` and `make test` work on a fresh machine: they make .venv and install what they need.
+
+PYTHON ?= python3
+OUT := runs/demo
+SEED := 0
+WORKERS := 2
+
+VENV := .venv
+OLDEST := .venv-oldest
+INSTALLED := $(VENV)/.installed-cpu
+INSTALLED_TEST := $(VENV)/.installed-test
+INSTALLED_OLDEST := $(OLDEST)/.installed
+
+# The rooms whose lines must be covered. Line coverage elsewhere is printed, not required.
+COVERED := src/triptych/stages/*,src/triptych/rewards/*,src/triptych/training/credit.py,src/triptych/training/packing.py,src/triptych/training/objective.py
+PYTEST := -m pytest -n $(WORKERS)
+
+# Test processes run side by side: one thread each, and waiting threads sleep. Nothing is fetched
+# from the hub.
+export OMP_WAIT_POLICY := PASSIVE
+export HF_HUB_OFFLINE := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format clean
+.DELETE_ON_ERROR:
+
+help:  ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  make demo OUT=DIR SEED=N   chooses the run folder ($(OUT)) and the seed ($(SEED))"
+	@echo "  make PYTHON=python3.12 ... chooses the Python that .venv is made from ($(PYTHON))"
+
+demo: $(INSTALLED)  ## Cold-start, reinforce, evaluate and report on the synthetic clips
+	$(VENV)/bin/triptych demo --out "$(OUT)" --seed "$(SEED)"
+
+test: lint  ## Lint, check types, run the tests, check coverage
+	rm -f .coverage .coverage.*
+	OMP_NUM_THREADS=1 $(VENV)/bin/python $(PYTEST) --cov --cov-report=
+	$(VENV)/bin/coverage report --skip-covered --skip-empty
+	$(VENV)/bin/coverage report --include='$(COVERED)' --fail-under=95
+
+test-slow: $(INSTALLED_TEST) $(INSTALLED_OLDEST)  ## All tests, then the fast ones on the oldest supported versions
+	OMP_NUM_THREADS=1 $(VENV)/bin/python $(PYTEST) -m "slow or not slow"
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python $(PYTEST)
+
+lint: $(INSTALLED_TEST)  ## Check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(INSTALLED_TEST)  ## Put the style right where that is mechanical
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:  ## Remove the environments and caches, but no run
+	rm -rf $(VENV) $(OLDEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* dist
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- environments --------------------------------------------------------------------------------
+
+$(INSTALLED): requirements/cpu.txt pyproject.toml
+	$(call install,$(VENV),requirements/cpu.txt)
+
+$(INSTALLED_TEST): requirements/test.txt $(INSTALLED)
+	$(VENV)/bin/python -m pip install --quiet -r requirements/test.txt
+	touch $@
+
+$(INSTALLED_OLDEST): requirements/oldest.txt pyproject.toml
+	$(call install,$(OLDEST),requirements/oldest.txt)
+
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; choose one by: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Installing into $(1); this takes a few minutes the first time"
+	test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install --quiet -r $(2)
+	$(1)/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+endef

@@ -1,0 +1,364 @@
+"""The run folder: everything a run leaves behind, in files that outlive a crash.
+
+    config.yaml       the resolved config
+    environment.json  versions, machine, seed, fingerprint of the data
+    metrics.jsonl     one object per logging step, with "step" and "phase"
+    rollouts.jsonl    one object per completion
+    results.json      the figures of the evaluation
+    report.html       the report
+
+Whole files are written beside their place and renamed; lines are appended and flushed. So a
+reader never meets half a file, and an interrupted run loses at most its last line.
+
+Where several processes train together, all may call everything here, and the first one writes.
+"""
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+import triptych
+from triptych.errors import ConfigError, DataError
+from triptych.settings import load_config, plain, to_yaml
+
+Config = TypeVar("Config")
+P = ParamSpec("P")
+Record: TypeAlias = dict[str, Any]
+
+_PACKAGES = ("torch", "transformers", "accelerate", "av", "numpy")
+_BLOCK = 1 << 20
+
+
+def _is_first_process() -> bool:
+    """`accelerate launch` and `torchrun` number the processes of a run by RANK."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _first_process_only(method: Callable[P, None]) -> Callable[P, None]:
+    @functools.wraps(method)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        if _is_first_process():
+            method(*args, **kwargs)
+
+    return guarded
+
+
+class RunFolder:
+    """A folder that holds one run. Make one by `create` (to write) or `open` (to read)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: Path, *, resume: bool = False) -> "RunFolder":
+        """Start a run in a new or empty folder, or go on with the run that is there.
+
+        Raises:
+            ConfigError: the folder holds something and `resume` is not set. Nothing is touched.
+        """
+        path = Path(path)
+        if not _is_first_process():  # the folder may be in use already, by the first one
+            return cls(path)
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"{path} is a file; name a folder for the run")
+        if path.is_dir() and any(path.iterdir()) and not resume:
+            raise ConfigError(
+                f"{path} is not empty: choose another folder, remove it, or go on with its run "
+                "by --resume"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        run = cls(path)
+        for lines in (run.metrics_path, run.rollouts_path):
+            _drop_torn_line(lines)
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """The run in an existing folder.
+
+        Raises:
+            DataError: there is no such folder, or it holds no run.
+        """
+        run = cls(path)
+        if not run.path.is_dir():
+            raise DataError(f"{path}: no such folder; name the folder of a run")
+        known = (run.config_path, run.metrics_path, run.rollouts_path, run.results_path)
+        if not any(file.exists() for file in known):
+            names = ", ".join(file.name for file in known)
+            raise DataError(f"{path}: not the folder of a run: it has none of {names}")
+        return run
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def environment_path(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def rollouts_path(self) -> Path:
+        return self.path / "rollouts.jsonl"
+
+    @property
+    def results_path(self) -> Path:
+        return self.path / "results.json"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
+
+    # --- writing -----------------------------------------------------------------------------
+
+    @_first_process_only
+    def write_config(self, config: Any) -> None:
+        """Write the resolved config. An older one that differs is kept, as config.1.yaml."""
+        text = to_yaml(config)
+        if self.config_path.exists() and self.config_path.read_text(encoding="utf-8") != text:
+            self.config_path.rename(_free_name(self.config_path))
+        _write(self.config_path, text)
+
+    @_first_process_only
+    def write_environment(self, *, seed: int, data: Sequence[Path] = ()) -> None:
+        """Write what the run ran on. A resumed run adds to the list under "resumed".
+
+        Args:
+            seed: The seed of the run.
+            data: The JSONL files that the run reads.
+
+        Raises:
+            ConfigError: a resumed run would read other data than it began with.
+        """
+        now = _environment(seed, data)
+        if not self.environment_path.exists():
+            _write_json(self.environment_path, now)
+            return
+        first = self.environment()
+        before, after = first["data"], now["data"]
+        if list(before.values()) != list(after.values()):  # files may move, contents may not change
+            changed = [path for path in after if after[path] not in before.values()]
+            named = ", ".join(changed or [*before, *after])
+            raise ConfigError(
+                f"{self.path}: the data changed since the run began ({named}); bring back the "
+                "files that the run began with, or start a run in a new folder"
+            )
+        _write_json(self.environment_path, {**first, "resumed": [*first.get("resumed", []), now]})
+
+    @_first_process_only
+    def append_metrics(self, *, step: int, phase: str, **values: Any) -> None:
+        """Append one line to metrics.jsonl. A value that is not finite is written as null."""
+        _append(self.metrics_path, [{"step": step, "phase": phase, **values}])
+
+    @_first_process_only
+    def append_rollouts(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Append one line per completion to rollouts.jsonl."""
+        _append(self.rollouts_path, records)
+
+    @_first_process_only
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Write results.json anew."""
+        _write_json(self.results_path, results)
+
+    @_first_process_only
+    def update_results(self, results: Mapping[str, Any]) -> None:
+        """Merge into results.json, section by section; figures of other sections stay."""
+        present = self.results() if self.results_path.exists() else {}
+        self.write_results(_merge(present, plain(results)))
+
+    @_first_process_only
+    def rewind(self, step: int, *, phase: str | None = None) -> None:
+        """Drop the metrics and rollouts after a step, before the run goes on from its checkpoint.
+
+        Args:
+            step: The last step to keep.
+            phase: Touch only lines of this phase; None means all lines.
+        """
+        for path in (self.metrics_path, self.rollouts_path):
+            if not path.exists():
+                continue
+            kept = [
+                record
+                for record in _read_lines(path)
+                if record["step"] <= step or phase not in (None, record.get("phase"))
+            ]
+            _write(path, "".join(_line(record) for record in kept))
+
+    # --- reading -----------------------------------------------------------------------------
+
+    def config(self, cls: type[Config]) -> Config:
+        """The config of the run."""
+        return load_config(cls, self.config_path)
+
+    def environment(self) -> Record:
+        """What the run ran on: see `write_environment`."""
+        return _read_json(self.environment_path)
+
+    def metrics(self, phase: str | None = None) -> list[Record]:
+        """The lines of metrics.jsonl, in order; those of one phase where one is named."""
+        lines = _read_lines(self.metrics_path)
+        return [record for record in lines if phase in (None, record.get("phase"))]
+
+    def rollouts(self) -> Iterator[Record]:
+        """The lines of rollouts.jsonl, in order, one at a time: there may be very many."""
+        return _read_lines(self.rollouts_path)
+
+    def results(self) -> Record:
+        """The figures in results.json."""
+        return _read_json(self.results_path)
+
+
+def data_fingerprint(paths: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of each file's content, under the path as it was given.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    prints = {}
+    for path in map(Path, paths):
+        digest = hashlib.sha256()
+        try:
+            with path.open("rb") as file:
+                while block := file.read(_BLOCK):
+                    digest.update(block)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        prints[path.as_posix()] = digest.hexdigest()
+    return prints
+
+
+def _environment(seed: int, data: Sequence[Path]) -> Record:
+    import torch  # late: reading a run folder does not need it
+
+    cuda = torch.cuda.is_available()
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "triptych": triptych.__version__,
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        },
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "accelerators": [
+            torch.cuda.get_device_name(index)
+            for index in range(torch.cuda.device_count() if cuda else 0)
+        ],
+        "seed": seed,
+        "data": data_fingerprint(data),
+    }
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a whole file so that a reader sees the old one or the new one, never a part."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _write_json(path: Path, record: Mapping[str, Any]) -> None:
+    text = json.dumps(_finite(plain(record)), indent=2, ensure_ascii=False, allow_nan=False)
+    _write(path, text + "\n")
+
+
+def _append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    text = "".join(_line(record) for record in records)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(_finite(plain(record)), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity; null is what every reader takes for "no number"."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _read_json(path: Path) -> Record:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{path}: must hold a JSON object")
+    return record
+
+
+def _read_lines(path: Path) -> Iterator[Record]:
+    """The objects of a JSONL file. A last line without its newline is still being written."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith("\n"):
+                return
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{path}:{number}: not valid JSON: {error}") from error
+            if not isinstance(record, dict):
+                raise DataError(f"{path}:{number}: must be a JSON object")
+            yield record
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut what an interrupted write left behind, so that the next line starts on its own."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - _BLOCK)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        file.truncate(end)
+
+
+def _merge(present: Record, new: Record) -> Record:
+    merged = dict(present)
+    for key, value in new.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    while (free := path.with_suffix(f".{number}{path.suffix}")).exists():
+        number += 1
+    return free
