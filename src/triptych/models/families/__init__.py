@@ -1,0 +1,19 @@
+"""Model families, one file each. To add one: write the file and name it here."""
+
+from triptych.errors import ModelError
+from triptych.models.families.base import Family
+from triptych.models.families.qwen2_5_omni import Qwen25Omni
+
+FAMILIES: tuple[Family, ...] = (Qwen25Omni(),)
+
+
+def family_for(model_type: str) -> Family:
+    """The family that loads ``model_type``; ModelError lists what is supported."""
+    for family in FAMILIES:
+        if model_type in family.model_types:
+            return family
+    supported = ", ".join(sorted(t for family in FAMILIES for t in family.model_types))
+    raise ModelError(f"model type {model_type!r} is not supported; supported: {supported}")
+
+
+__all__ = ["FAMILIES", "Family", "family_for"]

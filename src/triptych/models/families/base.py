@@ -1,0 +1,95 @@
+"""What Triptych asks of a model family.
+
+A family is one file. It knows how to load the text decoder with its media encoders (the
+"thinker"), how to turn chat messages and decoded media into model inputs, and which positions
+the model's own rope index gives to a prompt. Everything else is common to all families.
+
+Shapes: P prompt tokens, 3 rope axes (time, height, width).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from triptych.data.media import Audio, Video
+
+
+@dataclass(frozen=True)
+class DecodedMedia:
+    """The media of one prompt, in the order in which the messages name them."""
+
+    images: Sequence[Image] = ()
+    videos: Sequence[Video] = ()
+    audios: Sequence[Audio] = ()
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """Model inputs of one prompt.
+
+    ``features`` holds the processor's media tensors, whose first dimension runs over media items
+    or patches, so that prompts can be concatenated along it.
+    """
+
+    input_ids_P: Tensor
+    features: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Family(ABC):
+    """One model family: loading, inputs, positions."""
+
+    name: ClassVar[str]
+    model_types: ClassVar[frozenset[str]]
+    """Values of ``config.model_type`` that this family loads."""
+    towers: ClassVar[Mapping[str, str]]
+    """Media encoders that can be frozen: short name -> module path in the thinker."""
+
+    @abstractmethod
+    def load_thinker(self, path: str, *, dtype: torch.dtype, attention: str) -> PreTrainedModel:
+        """Load the weights from a hub id or folder."""
+
+    @abstractmethod
+    def load_processor(self, path: str) -> Any:
+        """Load the processor (tokenizer, feature extractors, chat template)."""
+
+    @abstractmethod
+    def encode(
+        self, processor: Any, messages: list[dict[str, Any]], media: DecodedMedia
+    ) -> EncodedPrompt:
+        """Apply the chat template with the generation prompt and process the media."""
+
+    @abstractmethod
+    def positions(self, thinker: PreTrainedModel, prompt: EncodedPrompt) -> tuple[Tensor, Tensor]:
+        """Rope positions (3, P) of the prompt and the position () of the first completion token."""
+
+    @abstractmethod
+    def media_token_ids(self, thinker: PreTrainedModel) -> tuple[int, ...]:
+        """Ids of placeholders and media brackets: they must never be generated."""
+
+    def collate(self, features: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Join the media tensors of several prompts along dimension 0.
+
+        Trailing dimensions that differ (mel frames of clips of different length) are padded with
+        zeros; the attention masks among the features are padded alike and keep the padding out.
+        """
+        keys = {key: None for one in features for key in one}
+        return {key: _cat([one[key] for one in features if key in one]) for key in keys}
+
+
+def _cat(tensors: Sequence[Tensor]) -> Tensor:
+    shape = [max(sizes) for sizes in zip(*(t.shape[1:] for t in tensors), strict=True)]
+    return torch.cat([_pad(t, shape) for t in tensors])
+
+
+def _pad(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    if list(tensor.shape[1:]) == list(shape):
+        return tensor
+    padded = tensor.new_zeros(tensor.shape[0], *shape)
+    padded[tuple(slice(0, size) for size in tensor.shape)] = tensor
+    return padded

@@ -1,0 +1,136 @@
+"""Qwen2.5-Omni (3B, 7B): the thinker, which reads text, images, video and audio.
+
+The talker and the vocoder are not loaded: Triptych trains what the model says, not its voice.
+Audio and video go in as separate items, as in HumanOmniV2.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.utils import is_torchvision_available
+
+from triptych.data.media import Audio, Video
+from triptych.errors import MediaError
+from triptych.models.families.base import DecodedMedia, EncodedPrompt, Family
+
+_FEATURES = (
+    "pixel_values",
+    "image_grid_thw",
+    "pixel_values_videos",
+    "video_grid_thw",
+    "video_second_per_grid",
+    "input_features",
+    "feature_attention_mask",
+)
+
+
+class Qwen25Omni(Family):
+    """The Qwen2.5-Omni thinker, from a full checkpoint or on its own."""
+
+    name: ClassVar[str] = "qwen2_5_omni"
+    model_types: ClassVar[frozenset[str]] = frozenset({"qwen2_5_omni", "qwen2_5_omni_thinker"})
+    towers: ClassVar[Mapping[str, str]] = {"vision": "model.visual", "audio": "model.audio_tower"}
+
+    def load_thinker(self, path: str, *, dtype: torch.dtype, attention: str) -> PreTrainedModel:
+        from transformers import Qwen2_5OmniThinkerForConditionalGeneration as Thinker
+
+        return cast(
+            PreTrainedModel,
+            Thinker.from_pretrained(path, dtype=dtype, attn_implementation=attention),
+        )
+
+    def load_processor(self, path: str) -> Any:
+        if is_torchvision_available():
+            from transformers import Qwen2_5OmniProcessor
+
+            return Qwen2_5OmniProcessor.from_pretrained(path)
+        from triptych.models.pil_processor import load_without_torchvision
+
+        return load_without_torchvision(path)
+
+    def encode(
+        self, processor: Any, messages: list[dict[str, Any]], media: DecodedMedia
+    ) -> EncodedPrompt:
+        text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        if not media.images and not media.videos and not media.audios:
+            ids = processor.tokenizer(text, return_tensors="pt")["input_ids"]
+            return EncodedPrompt(ids[0])
+        outputs = processor(
+            text=[text],
+            images=list(media.images) or None,
+            videos=[video.frames for video in media.videos] or None,
+            audio=[audio.samples for audio in media.audios] or None,
+            return_tensors="pt",
+            # The processor class carries a size of its own that would override the checkpoint's.
+            videos_kwargs={"size": dict(processor.video_processor.size)},
+            audio_kwargs=_audio_options(processor, media.audios) if media.audios else {},
+        )
+        features = {key: outputs[key] for key in _FEATURES if key in outputs}
+        if media.videos:
+            features["video_second_per_grid"] = _seconds_per_grid(processor, media.videos)
+        if media.audios:
+            _trim_audio(features)
+        return EncodedPrompt(outputs["input_ids"][0], features)
+
+    def positions(self, thinker: PreTrainedModel, prompt: EncodedPrompt) -> tuple[Tensor, Tensor]:
+        features = prompt.features
+        audio_mask = features.get("feature_attention_mask")
+        ids_BP = prompt.input_ids_P[None]
+        positions_3BP, _ = cast(Any, thinker).get_rope_index(
+            ids_BP,
+            image_grid_thw=features.get("image_grid_thw"),
+            video_grid_thw=features.get("video_grid_thw"),
+            attention_mask=torch.ones_like(ids_BP),
+            audio_seqlens=None if audio_mask is None else audio_mask.sum(-1),
+            second_per_grids=features.get("video_second_per_grid"),
+        )
+        return positions_3BP[:, 0], positions_3BP.max() + 1
+
+    def media_token_ids(self, thinker: PreTrainedModel) -> tuple[int, ...]:
+        config = thinker.config
+        names = (
+            "image_token_id",
+            "video_token_id",
+            "audio_token_id",
+            "audio_start_token_id",
+            "audio_end_token_id",
+            "vision_start_token_id",
+            "vision_end_token_id",
+        )
+        ids = (getattr(config, name, None) for name in names)
+        return tuple(sorted({token_id for token_id in ids if token_id is not None}))
+
+
+def _audio_options(processor: Any, audios: Sequence[Audio]) -> dict[str, int]:
+    """Pad the mel input to the longest clip instead of the extractor's 300 s.
+
+    One window (n_fft) of zeros after the last sample keeps every frame that counts bit-equal to
+    what full padding gives. The extractor cuts longer audio without a word: refuse it here.
+    """
+    extractor = processor.feature_extractor
+    longest = max(len(audio.samples) for audio in audios)
+    if longest > extractor.n_samples:
+        seconds = extractor.n_samples / extractor.sampling_rate
+        raise MediaError(
+            f"audio of {longest / extractor.sampling_rate:.1f} s is longer than the "
+            f"{seconds:.0f} s that this model takes; set media.max_seconds to {seconds:.0f} or less"
+        )
+    return {"max_length": min(longest + extractor.n_fft, extractor.n_samples)}
+
+
+def _trim_audio(features: dict[str, Tensor]) -> None:
+    frames = int(features["feature_attention_mask"].sum(-1).max())
+    features["input_features"] = features["input_features"][..., :frames]
+    features["feature_attention_mask"] = features["feature_attention_mask"][..., :frames]
+
+
+def _seconds_per_grid(processor: Any, videos: Sequence[Video]) -> Tensor:
+    """Seconds that one temporal patch spans, from the true rate of the sampled frames.
+
+    The processor would assume 2 frames a second for every clip.
+    """
+    frames_per_patch = processor.video_processor.temporal_patch_size
+    return torch.tensor([frames_per_patch / video.fps for video in videos])

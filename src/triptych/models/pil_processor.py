@@ -1,0 +1,132 @@
+"""Qwen2.5-Omni's processor where torchvision is not installed.
+
+transformers' own video processor needs torchvision, which has no build for every machine. The
+classes here carry the official names, so that a folder saved with them loads with the official
+ones as soon as torchvision is there, and the other way round.
+
+Shapes: T frames, H and W pixels, C channels.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from transformers import AutoTokenizer, Qwen2_5OmniProcessor, WhisperFeatureExtractor
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
+    Qwen2VLImageProcessorPil,
+    smart_resize,
+)
+from transformers.video_processing_utils import VideoProcessorMixin
+
+
+class Qwen2VLVideoProcessor(VideoProcessorMixin):
+    """Frames -> flat patches, as the official class of the same name, by PIL and numpy."""
+
+    model_input_names = ("pixel_values_videos", "video_grid_thw")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # A processor_config.json may hold nulls: a missing and a null value mean the same.
+        self.size = dict(
+            kwargs.get("size") or {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}
+        )
+        self.patch_size = int(kwargs.get("patch_size") or 14)
+        self.temporal_patch_size = int(kwargs.get("temporal_patch_size") or 2)
+        self.merge_size = int(kwargs.get("merge_size") or 2)
+        self.image_mean = list(kwargs.get("image_mean") or OPENAI_CLIP_MEAN)
+        self.image_std = list(kwargs.get("image_std") or OPENAI_CLIP_STD)
+
+    def __call__(
+        self, videos: list[NDArray[np.uint8]], size: dict[str, int] | None = None, **_: Any
+    ) -> BatchFeature:
+        """Videos (T, H, W, 3) uint8 -> ``pixel_values_videos`` and ``video_grid_thw``."""
+        limits = size or self.size
+        patches, grids = zip(*(self._patches(video, limits) for video in videos), strict=True)
+        return BatchFeature(
+            {
+                "pixel_values_videos": torch.from_numpy(np.concatenate(patches)),
+                "video_grid_thw": torch.tensor(grids),
+            }
+        )
+
+    def _patches(
+        self, frames_THWC: NDArray[np.uint8], limits: dict[str, int]
+    ) -> tuple[NDArray[np.float32], tuple[int, int, int]]:
+        p, m, t = self.patch_size, self.merge_size, self.temporal_patch_size
+        height, width = smart_resize(
+            *frames_THWC.shape[1:3],
+            factor=p * m,
+            min_pixels=limits["shortest_edge"],
+            max_pixels=limits["longest_edge"],
+        )
+        resized = np.stack([_resize(frame, height, width) for frame in frames_THWC])
+        mean, std = np.array([self.image_mean, self.image_std], dtype=np.float32)
+        pixels = (resized.astype(np.float32) / 255 - mean) / std
+        if missing := -len(pixels) % t:
+            pixels = np.concatenate([pixels, pixels[-1:].repeat(missing, axis=0)])
+        grid = (len(pixels) // t, height // p, width // p)
+        blocks = pixels.transpose(0, 3, 1, 2).reshape(
+            grid[0], t, 3, grid[1] // m, m, p, grid[2] // m, m, p
+        )
+        # The order in which the vision tower merges m x m neighbours: patches of one merged
+        # token are adjacent, pixels of one patch run channel, time, row, column.
+        flat = blocks.transpose(0, 3, 6, 4, 7, 2, 1, 5, 8)
+        return flat.reshape(grid[0] * grid[1] * grid[2], 3 * t * p * p), grid
+
+
+def _resize(frame_HWC: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    if frame_HWC.shape[:2] == (height, width):
+        return frame_HWC
+    return np.asarray(Image.fromarray(frame_HWC).resize((width, height), Image.Resampling.BICUBIC))
+
+
+class _Processor(Qwen2_5OmniProcessor):
+    """The official processor, minus the part of its class check that needs torchvision."""
+
+    def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+        if argument_name == "video_processor" and isinstance(argument, VideoProcessorMixin):
+            return VideoProcessorMixin
+        return super().check_argument_for_proper_class(argument_name, argument)
+
+    @classmethod
+    def _get_arguments_from_pretrained(
+        cls, pretrained_model_name_or_path: Any, processor_dict: Any = None, **kwargs: Any
+    ) -> list[Any]:
+        path = pretrained_model_name_or_path
+        return [
+            Qwen2VLImageProcessorPil.from_pretrained(path, **kwargs),
+            Qwen2VLVideoProcessor.from_pretrained(path, **kwargs),
+            WhisperFeatureExtractor.from_pretrained(path, **kwargs),
+            AutoTokenizer.from_pretrained(path, **kwargs),
+        ]
+
+
+# The name goes into processor_config.json, where the official loader looks it up.
+_Processor.__name__ = Qwen2_5OmniProcessor.__name__
+
+
+def load_without_torchvision(path: str) -> Qwen2_5OmniProcessor:
+    """The processor saved at ``path`` (hub id or folder)."""
+    return _Processor.from_pretrained(path)
+
+
+def build(
+    *,
+    image_processor: Any,
+    video_processor: Any,
+    feature_extractor: Any,
+    tokenizer: Any,
+    chat_template: str,
+) -> Qwen2_5OmniProcessor:
+    """A processor from its parts."""
+    return _Processor(
+        image_processor=image_processor,
+        video_processor=video_processor,
+        feature_extractor=feature_extractor,
+        tokenizer=tokenizer,
+        chat_template=chat_template,
+    )

@@ -1,0 +1,193 @@
+"""The model reads every modality, in the forward that trains it, and loads from real folders."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from triptych.data.media import Audio, MediaBudget, decode_audio
+from triptych.data.sample import MediaKind, Sample
+from triptych.errors import MediaError, ModelError
+from triptych.models import OmniModel, OmniOutput
+from triptych.models.families import family_for
+from triptych.models.tiny import build_tiny
+from triptych.training.packing import PackedBatch, pack
+from triptych.training.sft import target_ids
+
+
+def packed_reference(model: OmniModel, sample: Sample) -> PackedBatch:
+    target = target_ids(model, sample)
+    return pack([model.encode(sample)], [[target]], model.pad_token_id, model.family)
+
+
+def logps(model: OmniModel, packed: PackedBatch) -> Tensor:
+    with torch.no_grad():
+        output: OmniOutput = model(**packed.model_inputs())
+    return output.logps_N
+
+
+def test_both_towers_run_in_the_training_forward(tiny: OmniModel, samples: list[Sample]) -> None:
+    calls: list[str] = []
+    for tower, path in tiny.family.towers.items():
+        tiny.thinker.get_submodule(path).register_forward_hook(
+            lambda *_, tower=tower: calls.append(tower)
+        )
+    tiny(**packed_reference(tiny, samples[0]).model_inputs())
+    assert sorted(calls) == ["audio", "vision"]
+
+
+def test_one_pixel_changes_the_log_probs(tiny: OmniModel, samples: list[Sample]) -> None:
+    packed = packed_reference(tiny, samples[0])
+    before = logps(tiny, packed)
+    packed.features["pixel_values_videos"][0, 0] += 1.0
+    assert not torch.equal(logps(tiny, packed), before)
+
+
+def test_one_audio_sample_changes_the_log_probs(
+    tiny: OmniModel, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import triptych.models.prompt as prompt_module
+
+    before = logps(tiny, packed_reference(tiny, samples[0]))
+
+    def with_a_click(path: Path, budget: MediaBudget, **window: float | None) -> Audio:
+        audio = decode_audio(path, budget, **window)
+        audio.samples[8000] += 0.5
+        return audio
+
+    monkeypatch.setattr(prompt_module, "decode_audio", with_a_click)
+    tiny.encoder.clear_cache()
+    assert not torch.equal(logps(tiny, packed_reference(tiny, samples[0])), before)
+
+
+def test_saved_and_loaded_is_the_same_model(
+    tiny: OmniModel, samples: list[Sample], tmp_path: Path
+) -> None:
+    tiny.save_pretrained(tmp_path / "copy")
+    copy = OmniModel.from_pretrained(tmp_path / "copy", budget=MediaBudget(fps=4.0))
+    assert copy.tokenizer.get_vocab() == tiny.tokenizer.get_vocab()
+    ours, theirs = packed_reference(tiny, samples[0]), packed_reference(copy, samples[0])
+    assert ours.input_ids_BL.equal(theirs.input_ids_BL)
+    assert logps(copy, theirs).equal(logps(tiny, ours))
+
+
+def test_loads_the_thinker_out_of_a_full_checkpoint(
+    tiny: OmniModel, samples: list[Sample], tmp_path: Path
+) -> None:
+    """The published folders hold thinker, talker and vocoder under one config."""
+    from transformers import Qwen2_5OmniConfig
+
+    folder = tmp_path / "full"
+    tiny.save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    full = {f"thinker.{name}": weight for name, weight in weights.items()}
+    full["talker.codec_head.weight"] = torch.zeros(2, 2)
+    save_file(full, folder / "model.safetensors", metadata={"format": "pt"})
+    config = Qwen2_5OmniConfig(thinker_config=tiny.config.to_dict()).to_dict()
+    (folder / "config.json").write_text(json.dumps(config, default=str))
+    loaded = OmniModel.from_pretrained(folder, budget=MediaBudget(fps=4.0))
+    assert loaded.family.name == "qwen2_5_omni"
+    packed = packed_reference(tiny, samples[0])
+    assert logps(loaded, packed).equal(logps(tiny, packed))
+
+
+def test_the_same_seed_builds_the_same_folder(tmp_path: Path, tiny_folder: Path) -> None:
+    again = build_tiny(tmp_path / "again", seed=0)
+    other = build_tiny(tmp_path / "other", seed=1)
+    for name in ("model.safetensors", "tokenizer.json", "processor_config.json"):
+        assert (again / name).read_bytes() == (tiny_folder / name).read_bytes()
+    assert (other / "model.safetensors").read_bytes() != (again / "model.safetensors").read_bytes()
+
+
+def test_stage_tags_as_special_tokens(tiny: OmniModel, samples: list[Sample]) -> None:
+    before = logps(tiny, packed_reference(tiny, samples[0]))
+    assert tiny.add_stage_tokens() == 6
+    assert tiny.add_stage_tokens() == 0
+    assert tiny.thinker.get_input_embeddings().weight.shape[0] >= len(tiny.tokenizer)
+    ids = tiny.tokenizer("<context>x</context>")["input_ids"]
+    assert ids[0] == tiny.tokenizer.convert_tokens_to_ids("<context>")
+    packed = packed_reference(tiny, samples[0].model_copy(update={"question": "New?"}))
+    after = logps(tiny, packed)
+    assert len(after) < len(before)
+    assert after.isfinite().all()
+
+
+def test_media_ids_and_padding_rows_can_never_be_chosen(tiny: OmniModel) -> None:
+    tiny.thinker.resize_token_embeddings(len(tiny.tokenizer) + 10)
+    model = OmniModel(tiny.thinker, tiny.processor, tiny.family)
+    logits = model.logits(torch.randn(1, model.config.get_text_config().hidden_size))
+    for token in ("<|IMAGE|>", "<|VIDEO|>", "<|AUDIO|>", "<|audio_bos|>", "<|vision_eos|>"):
+        assert logits[0, model.tokenizer.convert_tokens_to_ids(token)] == -torch.inf
+    assert (logits[0, len(model.tokenizer) :] == -torch.inf).all()
+    assert logits[0, model.end_token_ids[0]].isfinite()
+
+
+def test_frozen_towers_get_no_gradient(tiny: OmniModel, samples: list[Sample]) -> None:
+    tiny.freeze(["vision", "audio"])
+    tiny(**packed_reference(tiny, samples[0]).model_inputs()).logps_N.sum().backward()
+    with_gradient = {n for n, p in tiny.named_parameters() if p.grad is not None}
+    assert with_gradient
+    assert not any(".visual." in n or ".audio_tower." in n for n in with_gradient)
+    with pytest.raises(ModelError, match="no tower 'nose'; it has: vision, audio"):
+        tiny.freeze(["nose"])
+
+
+def test_entropy_and_temperature(tiny: OmniModel, samples: list[Sample]) -> None:
+    packed = packed_reference(tiny, samples[0])
+    hot, cold = (tiny(**packed.model_inputs(), temperature=t) for t in (1.0, 0.5))
+    choices = len(tiny.tokenizer) - len(tiny.banned_ids)
+    assert (hot.entropies_N > 0).all()
+    assert (hot.entropies_N <= torch.tensor(float(choices)).log() + 1e-4).all()
+    assert (cold.entropies_N < hot.entropies_N).all()
+
+
+class TestErrors:
+    def test_folder_without_processor(self, tiny_folder: Path, tmp_path: Path) -> None:
+        for name in ("config.json", "model.safetensors"):
+            shutil.copy(tiny_folder / name, tmp_path)
+        with pytest.raises(ModelError, match=r"no usable processor.*copy the tokenizer"):
+            OmniModel.from_pretrained(tmp_path)
+
+    def test_folder_without_weights(self, tiny_folder: Path, tmp_path: Path) -> None:
+        shutil.copytree(tiny_folder, tmp_path / "model")
+        (tmp_path / "model" / "model.safetensors").unlink()
+        with pytest.raises(ModelError, match="no weights"):
+            OmniModel.from_pretrained(tmp_path / "model")
+
+    def test_empty_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelError, match="no model here"):
+            OmniModel.from_pretrained(tmp_path)
+
+    def test_unknown_family(self) -> None:
+        with pytest.raises(ModelError, match="'bert' is not supported; supported: qwen2_5_omni"):
+            family_for("bert")
+
+    def test_missing_clip_names_sample_and_file(
+        self, tiny: OmniModel, samples: list[Sample], tmp_path: Path
+    ) -> None:
+        media = tuple(
+            m.model_copy(update={"path": tmp_path / "gone.mp4"}) for m in samples[0].media
+        )
+        with pytest.raises(MediaError, match=rf"{samples[0].id}.*gone\.mp4"):
+            tiny.encode(samples[0].model_copy(update={"media": media}))
+
+    def test_audio_longer_than_the_extractor_takes(
+        self, tiny: OmniModel, samples: list[Sample], tmp_path: Path
+    ) -> None:
+        """The extractor would cut it without a word."""
+        import wave
+
+        path = tmp_path / "long.wav"
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(16000)
+            file.writeframes(b"\x01\x00" * 16000 * 6)
+        (audio,) = [m for m in samples[0].media if m.kind == MediaKind.AUDIO]
+        long = samples[0].model_copy(update={"media": (audio.model_copy(update={"path": path}),)})
+        with pytest.raises(MediaError, match="longer than the 4 s that this model takes"):
+            tiny.encode(long)
