@@ -1,0 +1,166 @@
+"""Completions from a model in this process: prefill once per prompt, expand, decode.
+
+The media encoders and the prompt run once, whatever the number of completions. Prompts of
+different length share a batch by padding on the left.
+
+Shapes: B prompts, P longest prompt, R = B*n sequences, 3 rope axes.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from triptych.data.sample import Sample
+from triptych.generation.engine import Completion, SamplingConfig, StopReason
+from triptych.generation.sampling import sample_tokens
+from triptych.models.omni import OmniModel
+from triptych.models.prompt import Prompt
+from triptych.stages import completion_text
+
+
+class LocalEngine:
+    """Generates with the weights that ``model`` holds right now.
+
+    ``max_sequences`` bounds how many sequences decode together; prompts are sorted by length so
+    that a batch pads little.
+    """
+
+    def __init__(self, model: OmniModel, max_sequences: int = 64) -> None:
+        self.model = model
+        self.max_sequences = max_sequences
+
+    @torch.no_grad()
+    def generate(
+        self, samples: Sequence[Sample], n: int, sampling: SamplingConfig
+    ) -> list[list[Completion]]:
+        """See ``Engine.generate``. Raises MediaError when a sample's media cannot be decoded."""
+        prompts = [self.model.encode(sample) for sample in samples]
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].input_ids))
+        size = max(1, self.max_sequences // n)
+        generator = torch.Generator(self.model.device).manual_seed(sampling.seed)
+        completions: list[list[Completion]] = [[] for _ in prompts]
+        with _evaluating(self.model):
+            for start in range(0, len(order), size):
+                chunk = order[start : start + size]
+                groups = self._decode([prompts[i] for i in chunk], n, sampling, generator)
+                for index, group in zip(chunk, groups, strict=True):
+                    completions[index] = group
+        return completions
+
+    def _decode(
+        self,
+        prompts: Sequence[Prompt],
+        n: int,
+        sampling: SamplingConfig,
+        generator: torch.Generator,
+    ) -> list[list[Completion]]:
+        model = self.model
+        state = _Prefilled.run(model, prompts, n)
+        ends = torch.tensor(model.end_token_ids, device=model.device)
+        finished_R = torch.zeros(state.size, dtype=torch.bool, device=model.device)
+        tokens: list[Tensor] = []
+        logits_RV = state.logits_RV
+        for step in range(sampling.max_new_tokens):
+            token_R = sample_tokens(logits_RV, sampling, generator)
+            token_R = token_R.masked_fill(finished_R, model.pad_token_id)
+            tokens.append(token_R)
+            finished_R |= torch.isin(token_R, ends)
+            if bool(finished_R.all()) or step == sampling.max_new_tokens - 1:
+                break
+            logits_RV = state.step(model, token_R)
+        rows = torch.stack(tokens, dim=1).tolist()
+        done = [self._completion(row) for row in rows]
+        return [done[i : i + n] for i in range(0, len(done), n)]
+
+    def _completion(self, row: list[int]) -> Completion:
+        ends = self.model.end_token_ids
+        stop = next((i for i, token in enumerate(row) if token in ends), None)
+        ids = row if stop is None else row[: stop + 1]
+        body = row if stop is None else row[:stop]
+        return Completion(
+            token_ids=tuple(ids),
+            text=completion_text(body, self.model.tokenizer, self.model.format),
+            stop_reason=StopReason.LENGTH if stop is None else StopReason.END,
+            forced=(False,) * len(ids),
+        )
+
+
+class _Prefilled:
+    """The key-value cache of a batch, expanded to n sequences per prompt."""
+
+    def __init__(
+        self,
+        cache: DynamicCache,
+        logits_RV: Tensor,
+        mask_RL: Tensor | None,
+        position_R: Tensor,
+        axes: int,
+    ) -> None:
+        self.cache, self.logits_RV, self.axes = cache, logits_RV, axes
+        self.mask_RL, self.position_R = mask_RL, position_R
+        self.size = logits_RV.shape[0]
+
+    @classmethod
+    def run(cls, model: OmniModel, prompts: Sequence[Prompt], n: int) -> "_Prefilled":
+        longest = max(len(prompt.input_ids) for prompt in prompts)
+        padding = [longest - len(prompt.input_ids) for prompt in prompts]
+        pad = torch.nn.functional.pad
+        pairs = list(zip(prompts, padding, strict=True))
+        ids_BP = torch.stack(
+            [pad(prompt.input_ids, (k, 0), value=model.pad_token_id) for prompt, k in pairs]
+        )
+        positions_3BP = torch.stack([pad(prompt.position_ids, (k, 0)) for prompt, k in pairs], 1)
+        mask_BP = torch.arange(longest) >= torch.tensor(padding)[:, None]
+        features = model.family.collate([prompt.features for prompt in prompts])
+        device = model.device
+        cache = DynamicCache(config=model.config.get_text_config())
+        # Without padding no mask is needed, and the attention kernel may take its causal path.
+        padded = any(padding)
+        hidden_BPH = model.decoder(
+            input_ids=ids_BP.to(device),
+            position_ids=positions_3BP.to(device),
+            attention_mask=mask_BP.long().to(device) if padded else None,
+            past_key_values=cache,
+            use_cache=True,
+            **{key: value.to(device) for key, value in features.items()},
+        ).last_hidden_state
+        logits_BV = model.logits(hidden_BPH[:, -1])
+        next_B = torch.stack([prompt.next_position for prompt in prompts]).to(device)
+        if n > 1:
+            cache.batch_repeat_interleave(n)
+        return cls(
+            cache,
+            logits_BV.repeat_interleave(n, dim=0),
+            mask_BP.long().to(device).repeat_interleave(n, dim=0) if padded else None,
+            next_B.repeat_interleave(n),
+            axes=positions_3BP.shape[0],
+        )
+
+    def step(self, model: OmniModel, token_R: Tensor) -> Tensor:
+        """Feed one token per sequence; returns the logits (R, V) of the next."""
+        if self.mask_RL is not None:
+            self.mask_RL = torch.nn.functional.pad(self.mask_RL, (0, 1), value=1)
+        hidden_R1H = model.decoder(
+            input_ids=token_R[:, None],
+            # Explicit positions: the model's own bookkeeping (rope deltas) belongs to the last
+            # forward of any kind, which need not be this batch's prefill.
+            position_ids=self.position_R.view(1, -1, 1).expand(self.axes, -1, 1),
+            attention_mask=self.mask_RL,
+            past_key_values=self.cache,
+            use_cache=True,
+        ).last_hidden_state
+        self.position_R = self.position_R + 1
+        return model.logits(hidden_R1H[:, -1])
+
+
+@contextmanager
+def _evaluating(model: OmniModel) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

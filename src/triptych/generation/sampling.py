@@ -1,0 +1,35 @@
+"""One token from each row of logits.
+
+Shapes: R sequences, V vocabulary.
+"""
+
+import torch
+from torch import Tensor
+
+from triptych.generation.engine import SamplingConfig
+
+
+def sample_tokens(logits_RV: Tensor, config: SamplingConfig, generator: torch.Generator) -> Tensor:
+    """Draw (R,) token ids; temperature 0 takes the most likely one."""
+    if config.temperature == 0:
+        return logits_RV.argmax(dim=-1)
+    logits_RV = logits_RV / config.temperature
+    if config.top_k > 0:
+        logits_RV = _keep_top_k(logits_RV, config.top_k)
+    if config.top_p < 1:
+        logits_RV = _keep_top_p(logits_RV, config.top_p)
+    probs_RV = torch.softmax(logits_RV, dim=-1)
+    return torch.multinomial(probs_RV, num_samples=1, generator=generator)[:, 0]
+
+
+def _keep_top_k(logits_RV: Tensor, k: int) -> Tensor:
+    kth_R1 = logits_RV.topk(min(k, logits_RV.shape[-1]), dim=-1).values[:, -1:]
+    return logits_RV.masked_fill(logits_RV < kth_R1, -torch.inf)
+
+
+def _keep_top_p(logits_RV: Tensor, p: float) -> Tensor:
+    sorted_RV, order_RV = logits_RV.sort(dim=-1, descending=True)
+    probs_RV = torch.softmax(sorted_RV, dim=-1)
+    # A token stays when the mass before it is below p, so the first one always does.
+    drop_RV = probs_RV.cumsum(dim=-1) - probs_RV >= p
+    return logits_RV.masked_fill(drop_RV.scatter(-1, order_RV, drop_RV), -torch.inf)

@@ -1,0 +1,122 @@
+"""Prefill once and expand must write what plain `generate` writes, token for token."""
+
+import pytest
+import torch
+
+from triptych.data.sample import Sample
+from triptych.generation import SamplingConfig, StopReason
+from triptych.generation.local import LocalEngine
+from triptych.generation.sampling import sample_tokens
+from triptych.models import OmniModel
+
+GREEDY = SamplingConfig(max_new_tokens=12, temperature=0)
+
+
+def plain_generate(model: OmniModel, sample: Sample, new_tokens: int) -> list[int]:
+    prompt = model.encode(sample)
+    ids = prompt.input_ids[None]
+    output = model.thinker.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        **prompt.features,
+        do_sample=False,
+        max_new_tokens=new_tokens,
+        suppress_tokens=model.banned_ids.tolist(),
+    )
+    return [int(token) for token in output[0, ids.shape[1] :]]
+
+
+def test_greedy_equals_generate(tiny: OmniModel, samples: list[Sample]) -> None:
+    """Prompts of different length and media in one batch, two completions each."""
+    video, audio = samples[0].media
+    chosen = [
+        samples[0],
+        samples[4],
+        samples[1].model_copy(update={"media": ()}),
+        samples[2].model_copy(update={"media": (audio,)}),
+        samples[3].model_copy(update={"media": (video,)}),
+    ]
+    groups = LocalEngine(tiny).generate(chosen, 2, GREEDY)
+    for sample, group in zip(chosen, groups, strict=True):
+        expected = plain_generate(tiny, sample, 12)
+        assert [list(c.token_ids) for c in group] == [expected, expected]
+
+
+def test_batch_size_does_not_matter(tiny: OmniModel, samples: list[Sample]) -> None:
+    one = LocalEngine(tiny, max_sequences=1).generate(samples[:6], 1, GREEDY)
+    many = LocalEngine(tiny, max_sequences=64).generate(samples[:6], 1, GREEDY)
+    assert one == many
+
+
+def test_encoders_and_prompt_run_once_per_group(tiny: OmniModel, samples: list[Sample]) -> None:
+    rows: list[int] = []
+    tiny.thinker.get_submodule("model.visual").register_forward_hook(
+        lambda _module, args, kwargs, _output: rows.append(
+            len(kwargs.get("grid_thw", args[-1] if args else ()))
+        ),
+        with_kwargs=True,
+    )
+    LocalEngine(tiny).generate(samples[:3], 8, SamplingConfig(max_new_tokens=3))
+    assert rows == [3], "the vision tower saw more clips than prompts"
+
+
+def test_seed_decides_and_global_state_stays(tiny: OmniModel, samples: list[Sample]) -> None:
+    engine = LocalEngine(tiny)
+    state = torch.get_rng_state()
+    first = engine.generate(samples[:2], 4, SamplingConfig(max_new_tokens=8, seed=3))
+    again = engine.generate(samples[:2], 4, SamplingConfig(max_new_tokens=8, seed=3))
+    other = engine.generate(samples[:2], 4, SamplingConfig(max_new_tokens=8, seed=4))
+    assert torch.get_rng_state().equal(state)
+    assert first == again
+    assert first != other
+    assert len({c.token_ids for c in first[0]}) > 1, "completions of a group must differ"
+
+
+def test_stop_reasons(tiny: OmniModel, samples: list[Sample]) -> None:
+    end = tiny.end_token_ids[0]
+    with torch.no_grad():
+        tiny.thinker.lm_head.weight[end] = 0
+    long = LocalEngine(tiny).generate(samples[:1], 1, SamplingConfig(max_new_tokens=5))[0][0]
+    assert len(long.token_ids) == len(long.forced)
+    if long.stop_reason is StopReason.LENGTH:
+        assert len(long.token_ids) == 5
+
+    class AlwaysEnds(LocalEngine):
+        pass
+
+    original = tiny.logits
+    tiny.logits = lambda hidden: original(hidden).index_fill(  # type: ignore[method-assign]
+        -1, torch.tensor([end]), 1e4
+    )
+    ended = AlwaysEnds(tiny).generate(samples[:1], 1, GREEDY)[0][0]
+    assert ended.stop_reason is StopReason.END
+    assert ended.token_ids == (end,)
+    assert ended.text == ""
+
+
+def test_the_mode_of_the_model_is_restored(tiny: OmniModel, samples: list[Sample]) -> None:
+    tiny.train()
+    LocalEngine(tiny).generate(samples[:1], 1, SamplingConfig(max_new_tokens=2))
+    assert tiny.training
+
+
+def draws(config: SamplingConfig, logits: list[float], count: int = 2000) -> set[int]:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.tensor(logits).expand(count, -1)
+    return set(sample_tokens(rows, config, generator).tolist())
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (SamplingConfig(), {0, 1, 2, 3}),
+        (SamplingConfig(temperature=0), {0}),
+        (SamplingConfig(top_k=2), {0, 1}),
+        (SamplingConfig(top_p=0.6), {0, 1}),
+        (SamplingConfig(top_p=0.01), {0}),
+    ],
+)
+def test_sampling(config: SamplingConfig, expected: set[int]) -> None:
+    # Probabilities 0.5, 0.3, 0.15, 0.05.
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().tolist()
+    assert draws(config, logits) == expected
