@@ -1,0 +1,268 @@
+"""The key elements of a reference context, and what a text says of each: named, contradicted,
+or nothing.
+
+Elements that the sample states (`Reference.elements`) are looked up by their phrases. Where there
+are none they are taken from the text of the reference context, one per content word and clause:
+
+* "The man smiles and the woman is not loud." has the clauses {man, smile} and {woman, not loud},
+  so four elements. A clause of one word joins the one before it: "The voice is rising and stays
+  loud." has one clause, {voice, rise, loud}.
+* An element is named where its word stands in a clause together with another word of its own
+  clause. So "the mouth, the voice" names nothing, and of "the man smiles, the woman frowns" with
+  the verbs exchanged nothing is right.
+* It is contradicted where such a clause has a word that excludes it (`lexicon`: rising or flat,
+  loud or soft, man or woman ...) or says it with the opposite sign.
+* Word order within a clause is not seen, but for starts: "from neutral to smiling" and "starts
+  neutral and ends smiling" both have the words "from neutral" and "smile".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from triptych.data.sample import Element, Reference
+from triptych.errors import DataError
+from triptych.rewards.lexicon import STOP_WORDS
+from triptych.rewards.words import (
+    Text,
+    phrase_key,
+    read_text,
+    rivals,
+    stem,
+)
+
+# Between "smiling" and "frowning" in "smiling, or maybe frowning".
+_CONNECTIVES = frozenset({"or", "and", "nor", "then", "maybe", "perhaps", "possibly", "even"})
+
+
+class ElementStatus(StrEnum):
+    """What a text says of a key element."""
+
+    NAMED = "named"
+    CONTRADICTED = "contradicted"
+    """Something that excludes it is said, or it is negated; also if it is named besides."""
+
+    MISSING = "missing"
+
+
+class KeyElement(Protocol):
+    """One thing that a good context names."""
+
+    @property
+    def name(self) -> str:
+        """Unique among the elements of a reference."""
+
+    def status(self, text: Text) -> ElementStatus:
+        """What the text says of it."""
+
+
+@dataclass(frozen=True, eq=False)  # eq=False: hashed often, by identity
+class StatedElement:
+    """An element of `Reference.elements`, prepared for look-up.
+
+    Attributes:
+        phrases: Any of them names the element; as `phrase_key` gives them.
+        contradictions: Any of them contradicts it.
+        cues: Stems of the words by which a text shows which value it speaks of: those that tell
+            phrases from contradictions ("smiling", "frowning"; not "mouth" or "stays"). Where
+            there are no contradictions, the last content word of each phrase.
+        rival_cues: The cues of the contradictions.
+    """
+
+    name: str
+    relevant: bool
+    phrases: tuple[str, ...]
+    contradictions: tuple[str, ...]
+    cues: frozenset[str]
+    rival_cues: frozenset[str]
+
+    def status(self, text: Text) -> ElementStatus:
+        """Named by a phrase; contradicted by a contradiction or a negated phrase.
+
+        A phrase whose value another one stands beside ("stays smiling or frowning") contradicts
+        too, and one with an "or" there names nothing: listing every value is no description.
+        """
+        named = False
+        for phrase in self.phrases:
+            for start in text.find(phrase):
+                beside = self._beside_value(text, start, start + phrase.count(" ") - 1)
+                if text.negated(start) or not self.rival_cues.isdisjoint(map(stem, beside)):
+                    return ElementStatus.CONTRADICTED
+                named = named or "or" not in beside
+        if any(_affirms(text, phrase) for phrase in self.contradictions):
+            return ElementStatus.CONTRADICTED
+        return ElementStatus.NAMED if named else ElementStatus.MISSING
+
+    def asserted_cues(self, text: Text) -> frozenset[str]:
+        """The cues of the phrases and contradictions that a text states."""
+        stated: set[str] = set()
+        for phrase in (*self.phrases, *self.contradictions):
+            if _affirms(text, phrase):
+                stated.update(map(stem, phrase.split()))
+        return self.cues & stated
+
+    def _beside_value(self, text: Text, start: int, end: int) -> list[str]:
+        """The words beside a phrase, up to the first that is no connective.
+
+        Only on the side where the phrase has its value word: in "from loud to soft" the value of
+        "to soft" has nothing before it.
+        """
+        words = text.words
+        beside: list[str] = []
+        if stem(words[start]) in self.cues:
+            beside += _up_to_content(words[max(0, start - 3) : start][::-1])
+        if stem(words[end - 1]) in self.cues:
+            beside += _up_to_content(words[end : end + 3])
+        return beside
+
+
+def _up_to_content(words: tuple[str, ...]) -> list[str]:
+    """The connectives that a text begins with, and the word after them."""
+    count = 0
+    while count < len(words) and words[count] in _CONNECTIVES:
+        count += 1
+    return list(words[: count + 1])
+
+
+def _affirms(text: Text, phrase: str) -> bool:
+    return any(not text.negated(start) for start in text.find(phrase))
+
+
+def _content_stems(phrase: str) -> list[str]:
+    return [stem(word) for word in phrase.split() if word not in STOP_WORDS and word.isalnum()]
+
+
+def _prepare(element: Element) -> StatedElement:
+    phrases = tuple(key for phrase in element.phrases if (key := phrase_key(phrase)))
+    against = tuple(key for phrase in element.contradictions if (key := phrase_key(phrase)))
+    named = frozenset(name for phrase in phrases for name in _content_stems(phrase))
+    opposed = frozenset(name for phrase in against for name in _content_stems(phrase))
+    if not against:
+        named = frozenset(names[-1] for phrase in phrases if (names := _content_stems(phrase)))
+    return StatedElement(
+        element.name, element.relevant, phrases, against, named ^ opposed, opposed - named
+    )
+
+
+@dataclass(frozen=True)
+class FoundElement:
+    """An element taken from the text of a reference context: one concept of one clause.
+
+    Attributes:
+        concept: The concept, "not ..." when the clause negates it.
+        mates: The other concepts of the clause.
+        expected: All concepts of the whole reference; what is said there contradicts nothing that
+            is also said.
+    """
+
+    name: str
+    concept: str
+    mates: frozenset[str]
+    expected: frozenset[str]
+
+    def status(self, text: Text) -> ElementStatus:
+        """By the rules at the head of the module."""
+        near = [
+            clause
+            for clause in text.clause_concepts
+            if not self.mates or not self.mates.isdisjoint(clause)
+        ]
+        named = any(self.concept in clause for clause in near)
+        opposed = frozenset().union(*near) & _opposites(self.concept)
+        # Beside its own clause, the reference may well say the opposite of someone else.
+        if opposed - self.expected or (opposed and self.mates and not named):
+            return ElementStatus.CONTRADICTED
+        return ElementStatus.NAMED if named else ElementStatus.MISSING
+
+
+def _opposites(concept: str) -> frozenset[str]:
+    if concept.startswith("not "):
+        return frozenset({concept.removeprefix("not ")})
+    return rivals(concept) | {f"not {concept}"}
+
+
+def _find_elements(context: Text) -> tuple[FoundElement, ...]:
+    clauses = context.clause_concepts
+    expected = frozenset().union(*clauses)
+    found: dict[str, FoundElement] = {}
+    for clause in dict.fromkeys(clauses):
+        for concept in sorted(clause):
+            name, number = concept, 1
+            while name in found:
+                number += 1
+                name = f"{concept} ({number})"
+            found[name] = FoundElement(name, concept, clause - {concept}, expected)
+    return tuple(found.values())
+
+
+@dataclass(frozen=True, eq=False)  # eq=False: hashed often, by identity
+class PreparedReference:
+    """A reference prepared for scoring many completions.
+
+    Attributes:
+        context, reasoning: The texts; empty when the reference has none.
+        stated: The elements of the reference.
+        elements: The same, or those found in `context` where none are stated.
+    """
+
+    context: Text
+    reasoning: str
+    stated: tuple[StatedElement, ...]
+    elements: tuple[KeyElement, ...]
+
+
+@lru_cache(maxsize=4096)
+def prepare(reference: Reference) -> PreparedReference:
+    """Prepare a reference; cached, since the completions of many steps share it."""
+    context = read_text(reference.context or "")
+    stated = tuple(_prepare(element) for element in reference.elements)
+    elements = stated or _find_elements(context)
+    return PreparedReference(context, reference.reasoning or "", stated, elements)
+
+
+def as_reference(value: Reference | Mapping[str, Any] | None) -> Reference:
+    """The `reference` column's value as a `Reference`; None is an empty one.
+
+    Fields that are None (data set libraries fill gaps so) count as left out.
+
+    Raises:
+        DataError: it is no reference.
+    """
+    if isinstance(value, Reference):
+        return value
+    try:
+        return Reference.model_validate(_without_none(value or {}))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or repr(value)
+        raise DataError(f"reference: {field}: {first['msg']}; correct it") from error
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(item) for item in value]
+    return value
+
+
+def element_coverage(
+    context_text: str, reference: Reference | Mapping[str, Any] | None
+) -> dict[str, ElementStatus]:
+    """What a context says of each key element, by the element's name.
+
+    Two elements of one name would hide each other, so the later ones are numbered: "brows (2)".
+    """
+    text = read_text(context_text)
+    coverage: dict[str, ElementStatus] = {}
+    for element in prepare(as_reference(reference)).elements:
+        name, number = element.name, 1
+        while name in coverage:
+            number += 1
+            name = f"{element.name} ({number})"
+        coverage[name] = element.status(text)
+    return coverage

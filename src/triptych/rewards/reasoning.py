@@ -1,0 +1,265 @@
+"""The reasoning reward, as a rule: does the reasoning rest on what the model itself saw and heard,
+and does it lead to the answer?
+
+    reward = grounded * (1/2 + 1/2 * concluded)
+
+and 0 where the stated conclusion is another answer, or puts a letter to another option's text.
+
+* `concluded` is 1 when the reasoning states the answer that is then given, else 0.
+* `grounded` looks at the evidence that the reasoning names, and holds it against the model's *own*
+  context, not the reference: whether the context is right is the context reward's business.
+
+      grounded = max(0, held - invented / 2) / (held + invented) * complete * own_words
+
+  Evidence is held when the context says it, invented when the context lacks or denies it. An
+  invented cue costs half of what a held one earns: naming all three values of a three-valued cue
+  earns nothing, while one slip in two still ranks above pure invention.
+  `complete`: evidence from the voice alone does not do where the answer needs the face as well.
+  `own_words`: a copy of the context is no reasoning; text that repeats it in runs of
+  `COPIED_RUN` words may make up half of the reasoning and costs beyond.
+
+The product is deliberate: a conclusion drawn from nothing ("obviously B") is worth nothing, however
+well it agrees with the answer.
+
+**What is evidence.** With stated elements: their cue words ("smiling", "rising"; see
+`StatedElement`). A cue that several elements share is taken for the one whose phrase is used ("from
+smiling"), else for the one that the answer depends on. `complete` is the share of the relevant
+elements that the reference reasoning uses (all relevant ones where there is none) of which a cue is
+named. Without stated elements: content words of the reference context and the lexicon's words for
+things seen and heard, leaving out the texts of options; `complete` wants `MIN_EVIDENCE` words.
+
+**What is not claimed.** In "X goes with Y" and "X means Y" only X is evidence; a clause with
+"if" or "would" claims nothing; neither does "not rising", unless the context says rising: then it
+is invented.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from triptych.data.sample import Reference
+from triptych.rewards.answer import known_type
+from triptych.rewards.base import LogUnscored, Unscored, rows, settle, staged
+from triptych.rewards.conclusion import conclusion
+from triptych.rewards.context import prepare_all
+from triptych.rewards.elements import PreparedReference, StatedElement
+from triptych.rewards.lexicon import HYPOTHETICAL_WORDS, RULE_MARKERS
+from triptych.rewards.reading import read_answer
+from triptych.rewards.words import (
+    PERCEIVED_CONCEPTS,
+    SENTENCE_END,
+    Text,
+    concept,
+    phrase_key,
+    read_text,
+    stem,
+)
+from triptych.stages.format import StagedOutput
+from triptych.stages.prompt import ProblemType
+
+COPIED_RUN = 6
+MIN_EVIDENCE = 3
+
+_RULES = tuple(tuple(marker.split()) for marker in RULE_MARKERS)
+_TEXT_TYPES = (ProblemType.OCR, ProblemType.FREE_FORM)
+
+
+def reasoning_reward(
+    prompts: Sequence[Any],
+    completions: Sequence[Any],
+    *,
+    problem_type: Sequence[str],
+    reference: Sequence[Reference | Mapping[str, Any] | None],
+    options: Sequence[Sequence[str] | None] | None = None,
+    log_unscored: LogUnscored | None = None,
+    **_: Any,
+) -> list[float | None]:
+    """Reward the think stage; see the head of the module. An absent or blank one is 0.
+
+    Returns:
+        One value in [0, 1] per completion; None where the sample has no reference to tell
+        evidence from other words.
+
+    Raises:
+        DataError: a problem type is unknown, a reference is malformed, or a column has the wrong
+            length.
+    """
+    table = rows(completions, problem_type=problem_type, reference=reference, options=options)
+    prepared = prepare_all(reference)
+    return settle(
+        (
+            score_reasoning(
+                staged(completion), known_type(kind), tuple(choices or ()), prepared[id(wanted)]
+            )
+            for completion, kind, wanted, choices in table
+        ),
+        log_unscored,
+    )
+
+
+def score_reasoning(
+    output: StagedOutput,
+    problem_type: ProblemType,
+    options: tuple[str, ...],
+    reference: PreparedReference,
+) -> float | Unscored:
+    """The reward of one completion."""
+    if not reference.elements and not reference.reasoning:
+        return Unscored.NO_REFERENCE
+    concluded = _concluded(output, problem_type, options)
+    if concluded is None:
+        return 0.0
+    context = read_text(output.context)
+    evidence = _evidence(claims(output.think), context, options, reference)
+    grounded = evidence.score * _own_words(read_text(output.think), context)
+    return grounded * (0.5 + 0.5 * concluded)
+
+
+def _concluded(
+    output: StagedOutput, problem_type: ProblemType, options: tuple[str, ...]
+) -> float | None:
+    """How far the reasoning states the answer; None where it states another one."""
+    if problem_type in _TEXT_TYPES:
+        # No conclusion can be told from the text, so agreement is all there is.
+        said = {stem(word) for word in read_text(output.think).words}
+        wanted = {stem(word) for word in read_text(output.answer).words} - {SENTENCE_END}
+        return len(wanted & said) / len(wanted) if wanted else 0.0
+    stated = conclusion(output.think, problem_type, options)
+    if stated is None or not output.answer:
+        return 0.0
+    agrees = stated.value == read_answer(output.answer, problem_type, options)
+    return 1.0 if agrees and stated.coherent else None
+
+
+@lru_cache(maxsize=2048)
+def claims(think: str) -> Text:
+    """What a reasoning text claims of the clip, without what rules and hypotheses suppose."""
+    text = read_text(think)
+    keep = [True] * len(text.words)
+    start = 0
+    for index in range(1, len(text.words) + 1):
+        if index == len(text.words) or text.clauses[index] != text.clauses[start]:
+            end = _claimed_until(text.words[start:index])
+            keep[start + end : index] = [False] * (index - start - end)
+            start = index
+    return text.kept(keep)
+
+
+def _claimed_until(clause: tuple[str, ...]) -> int:
+    """How many words of a clause are claimed: all, none, or those before a rule's marker."""
+    if not HYPOTHETICAL_WORDS.isdisjoint(clause):
+        return 0
+    for index in range(len(clause)):
+        if any(clause[index : index + len(marker)] == marker for marker in _RULES):
+            return index
+    return len(clause)
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """How many pieces of evidence the context holds, how many it does not, and completeness."""
+
+    held: int
+    invented: int
+    complete: float
+
+    @property
+    def score(self) -> float:
+        if not self.held:
+            return 0.0
+        share = (self.held - self.invented / 2) / (self.held + self.invented)
+        return max(0.0, share) * self.complete
+
+
+def _evidence(
+    claimed: Text, context: Text, options: tuple[str, ...], reference: PreparedReference
+) -> _Evidence:
+    if reference.stated:
+        return _stated_evidence(claimed, context, reference)
+    return _found_evidence(claimed, context, options, reference)
+
+
+def _stated_evidence(claimed: Text, context: Text, reference: PreparedReference) -> _Evidence:
+    asserted = {element: element.asserted_cues(context) for element in reference.stated}
+    loose = context.affirmed
+    held = invented = 0
+    for cue, elements in _cue_claims(claimed, reference.stated):
+        if any(cue in (asserted[element] or loose) for element in elements):
+            held += 1
+        else:
+            invented += 1
+    denied = claimed.denied & loose
+    invented += sum(any(cue in element.cues for element in reference.stated) for cue in denied)
+    used = _used_elements(claimed, reference.stated)
+    required = _required_elements(reference)
+    complete = len(used & required) / len(required) if required else 1.0
+    return _Evidence(held, invented, complete)
+
+
+def _cue_claims(
+    claimed: Text, elements: tuple[StatedElement, ...]
+) -> set[tuple[str, tuple[StatedElement, ...]]]:
+    """Each cue that is claimed, with the elements that it may speak of."""
+    bound = {element: element.asserted_cues(claimed) for element in elements}
+    found = set()
+    for cue in claimed.affirmed:
+        sharing = [element for element in elements if cue in element.cues]
+        by_phrase = [element for element in sharing if cue in bound[element]]
+        by_relevance = [element for element in sharing if element.relevant]
+        if sharing:
+            found.add((cue, tuple(by_phrase or by_relevance or sharing)))
+    return found
+
+
+def _used_elements(claimed: Text, elements: tuple[StatedElement, ...]) -> frozenset[StatedElement]:
+    named = claimed.affirmed | claimed.denied
+    return frozenset(element for element in elements if not element.cues.isdisjoint(named))
+
+
+@lru_cache(maxsize=4096)
+def _required_elements(reference: PreparedReference) -> frozenset[StatedElement]:
+    """The relevant elements that a complete reasoning uses."""
+    relevant = tuple(element for element in reference.stated if element.relevant)
+    used = _used_elements(claims(reference.reasoning), relevant)
+    return used or frozenset(relevant)
+
+
+def _found_evidence(
+    claimed: Text, context: Text, options: tuple[str, ...], reference: PreparedReference
+) -> _Evidence:
+    source = reference.context if reference.context.words else read_text(reference.reasoning)
+    vocabulary = PERCEIVED_CONCEPTS | _concepts(source)
+    named = _concepts(_without_options(claimed, options)) & vocabulary
+    said = _concepts(context)
+    held, invented = len(named & said), len(named - said)
+    return _Evidence(held, invented, min(1.0, (held + invented) / MIN_EVIDENCE))
+
+
+def _concepts(text: Text) -> frozenset[str]:
+    """The concepts that a text affirms."""
+    names = (concept(word) for i, word in enumerate(text.words) if not text.negated(i))
+    return frozenset(name for name in names if name)
+
+
+def _without_options(text: Text, options: tuple[str, ...]) -> Text:
+    """Without the texts of options: they are what is concluded, not what it is concluded from."""
+    keep = [True] * len(text.words)
+    for key in filter(None, map(phrase_key, options)):
+        for start in text.find(key):
+            length = key.count(" ") - 1
+            keep[start : start + length] = [False] * length
+    return text.kept(keep)
+
+
+def _own_words(think: Text, context: Text) -> float:
+    """1 while at most half of the reasoning repeats the context word for word, falling to 0."""
+    words, source = think.words, context.words
+    runs = {source[i : i + COPIED_RUN] for i in range(len(source) - COPIED_RUN + 1)}
+    copied: set[int] = set()
+    for i in range(len(words) - COPIED_RUN + 1):
+        if words[i : i + COPIED_RUN] in runs:
+            copied.update(range(i, i + COPIED_RUN))
+    if not copied:
+        return 1.0
+    return min(1.0, 2.0 * (1.0 - len(copied) / len(words)))

@@ -1,0 +1,246 @@
+"""Text as the rule rewards see it: words, clauses, negation, and concepts.
+
+Everything is compared after the same reading, so that case, spacing, punctuation and width of
+characters never decide a reward.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from rouge_score.tokenizers import DefaultTokenizer
+
+from triptych.rewards.lexicon import (
+    CLAUSE_WORDS,
+    EMOTION_GROUP,
+    FILLERS,
+    NEGATORS,
+    NO_NEGATION,
+    PERCEIVED_GROUPS,
+    START_WORDS,
+    STOP_WORDS,
+)
+
+SENTENCE_END = "."
+"""Stands among the words of a text where a sentence ends, so that no phrase reaches across."""
+
+_TEXTS_CACHED = 2048
+_WORDS_CACHED = 65536
+_PLAIN = str.maketrans("\u2018\u2019\u02bc\u201c\u201d\u2212", "'''\"\"-")
+# Scripts without spaces: each character counts as a word.
+_UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])")
+_NOT = re.compile(r"n't\b|(?<=\bcan)not\b")
+_IDIOMS = re.compile(rf"\b(?:{'|'.join(NO_NEGATION)})\b")
+_TOKEN = re.compile(
+    r"\d+(?:[.,]\d+)+|[^\W_]+(?:'[^\W_]+)*|(?P<stop>[.!?;\u2026\u3002])"
+    r"|(?P<comma>[,:()\[\]/\u2013\u2014\u3001]|(?<=\s)-(?=\s))"
+)
+_FILLER = re.compile(rf"(?<= )(?:{'|'.join(sorted(FILLERS, key=lambda words: -len(words)))})(?= )")
+
+
+def plain_characters(text: str) -> str:
+    """Compatibility form of the characters (full width becomes ASCII), plain quotes and minus."""
+    return unicodedata.normalize("NFKC", text).translate(_PLAIN)
+
+
+def normalise(text: str) -> str:
+    """Plain characters, case folded, single spaces; punctuation kept.
+
+    Characters of scripts without spaces are set apart.
+
+    >>> normalise("  The  \uff22oy\u2019s HAT ")
+    "the boy's hat"
+    """
+    text = plain_characters(text).casefold()
+    if not text.isascii():
+        text = _UNSPACED.sub(r" \1 ", text)
+    return " ".join(text.split())
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text as words.
+
+    Attributes:
+        words: Lower case, without punctuation; `SENTENCE_END` after each sentence but the last.
+        clauses: For each word the number of its clause.
+    """
+
+    words: tuple[str, ...]
+    clauses: tuple[int, ...]
+
+    @cached_property
+    def padded(self) -> str:
+        """The words between single spaces, with a space at either end."""
+        return f" {' '.join(self.words)} "
+
+    @cached_property
+    def num_words(self) -> int:
+        """How many words, sentence ends not counted."""
+        return len(self.words) - self.words.count(SENTENCE_END)
+
+    @cached_property
+    def filler_share(self) -> float:
+        """Share of the words that commit to nothing (`lexicon.FILLERS`); 0 of an empty text."""
+        if not self.num_words:
+            return 0.0
+        fillers = sum(len(match[0].split()) for match in _FILLER.finditer(self.padded))
+        return fillers / self.num_words
+
+    def find(self, phrase: str) -> list[int]:
+        """The word at which `phrase` (as `phrase_key` gives it) starts, for each occurrence."""
+        if phrase not in self.padded:  # nearly always, and much cheaper than what follows
+            return []
+        found, position = [], self.padded.find(phrase)
+        while position >= 0:
+            found.append(self.padded.count(" ", 0, position))
+            position = self.padded.find(phrase, position + 1)
+        return found
+
+    def negated(self, index: int) -> bool:
+        """Whether a negator stands before word `index` in its clause."""
+        return self._negations[index]
+
+    @cached_property
+    def affirmed(self) -> frozenset[str]:
+        """Stems of the words that are not negated."""
+        return frozenset(
+            stem(w) for w, no in zip(self.words, self._negations, strict=True) if not no
+        )
+
+    @cached_property
+    def denied(self) -> frozenset[str]:
+        """Stems of the words that are negated."""
+        return frozenset(stem(w) for w, no in zip(self.words, self._negations, strict=True) if no)
+
+    @cached_property
+    def clause_concepts(self) -> tuple[frozenset[str], ...]:
+        """The concepts of each clause that has any, as "smile", "not smile" or "from smile".
+
+        A clause of a single one is elliptic ("and stays loud") and joins the clause before it,
+        if there is one in its sentence.
+        """
+        grouped: dict[tuple[int, int], set[str]] = {}
+        sentence = 0
+        for index, word in enumerate(self.words):
+            if word == SENTENCE_END:
+                sentence += 1
+            elif name := concept(word):
+                if index and self.words[index - 1] in START_WORDS:
+                    name = f"from {name}"
+                name = f"not {name}" if self.negated(index) else name
+                grouped.setdefault((sentence, self.clauses[index]), set()).add(name)
+        merged: list[tuple[int, set[str]]] = []
+        for (sentence, _), names in grouped.items():
+            if len(names) == 1 and merged and merged[-1][0] == sentence:
+                merged[-1][1].update(names)
+            else:
+                merged.append((sentence, names))
+        return tuple(frozenset(names) for _, names in merged)
+
+    @cached_property
+    def _negations(self) -> tuple[bool, ...]:
+        negations: list[bool] = []
+        clause, negated = -1, False
+        for word, number in zip(self.words, self.clauses, strict=True):
+            negated = negated and number == clause
+            negations.append(negated)
+            clause, negated = number, negated or word in NEGATORS
+        return tuple(negations)
+
+    def kept(self, keep: list[bool]) -> "Text":
+        """The same text without some of its words."""
+        chosen = [i for i, wanted in enumerate(keep) if wanted]
+        return Text(tuple(self.words[i] for i in chosen), tuple(self.clauses[i] for i in chosen))
+
+
+@lru_cache(maxsize=_TEXTS_CACHED)
+def read_text(text: str) -> Text:
+    """Read a text into words and clauses.
+
+    A clause ends at a comma, colon, dash, bracket or slash, at the end of a sentence, and before
+    words such as "and" or "while". "isn't" reads "is not"; an "'s" is dropped.
+    """
+    plain = _IDIOMS.sub(" ", _NOT.sub(" not", normalise(text)))
+    words: list[str] = []
+    clauses: list[int] = []
+    clause = 0
+    for match in _TOKEN.finditer(plain):
+        if match["comma"]:
+            clause += 1
+            continue
+        if match["stop"]:
+            word = SENTENCE_END
+            if not words or words[-1] == SENTENCE_END:
+                continue
+        else:
+            word = match[0].partition("'")[0]
+            if word in CLAUSE_WORDS:
+                clause += 1
+        words.append(word)
+        clauses.append(clause)
+        clause += word == SENTENCE_END
+    if words and words[-1] == SENTENCE_END:
+        del words[-1], clauses[-1]
+    return Text(tuple(words), tuple(clauses))
+
+
+def phrase_key(phrase: str) -> str:
+    """A phrase as `Text.find` looks for it; "" when it holds no word."""
+    padded = read_text(phrase).padded
+    return padded if padded.strip() else ""
+
+
+_porter = DefaultTokenizer(use_stemmer=True)
+
+
+@lru_cache(maxsize=_WORDS_CACHED)
+def stem(word: str) -> str:
+    """Porter's stem of an English word, as ROUGE takes it; other words stay as they are."""
+    if word.isascii() and word.isalpha():
+        return str(_porter.tokenize(word)[0])
+    return word
+
+
+def _concepts() -> dict[str, tuple[str, frozenset[str]]]:
+    """Stem of a word of the lexicon -> its concept, and the concepts that exclude it."""
+    table: dict[str, tuple[str, frozenset[str]]] = {}
+    for group in (*PERCEIVED_GROUPS, EMOTION_GROUP):
+        names = [stem(synonyms.split()[0]) for synonyms in group]
+        for name, synonyms in zip(names, group, strict=True):
+            rivals = frozenset(names) - {name}
+            table.update({stem(word): (name, rivals) for word in synonyms.split()})
+    return table
+
+
+_CONCEPTS = _concepts()
+PERCEIVED_CONCEPTS = frozenset(
+    _CONCEPTS[stem(word)][0]
+    for group in PERCEIVED_GROUPS
+    for synonyms in group
+    for word in synonyms.split()
+)
+"""Concepts of the lexicon that can be seen or heard."""
+
+
+@lru_cache(maxsize=_WORDS_CACHED)
+def concept(word: str) -> str | None:
+    """What a word stands for: its synonyms' common name, or its stem. None for a stop word.
+
+    >>> concept("grins"), concept("smiled"), concept("the")
+    ('smile', 'smile', None)
+    """
+    if word in STOP_WORDS or word in NEGATORS or word == SENTENCE_END:
+        return None
+    known = _CONCEPTS.get(stem(word))
+    return known[0] if known else stem(word)
+
+
+def rivals(name: str) -> frozenset[str]:
+    """The concepts that exclude this one.
+
+    >>> sorted(rivals(concept("loud")))
+    ['soft']
+    """
+    return _CONCEPTS[name][1] if name in _CONCEPTS else frozenset()
