@@ -1,0 +1,1 @@
+"""The learning: cold start (SFT), reinforcement (GRPO), and how rewards reach tokens."""

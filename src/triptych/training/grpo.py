@@ -1,0 +1,391 @@
+"""Group relative policy optimisation with stage credit; the unit of work is a group.
+
+A step: G completions for each prompt (rollout), a reward of each kind for every completion, the
+credit matrix that turns rewards into advantages of tokens, and one or several updates.
+
+Where this departs from GRPO as published (DeepSeekMath, arXiv 2402.03300):
+
+* Rewards are compared within the group one by one, and each reaches the tokens that the credit
+  scheme names. The textbook compares their sum and gives it to every token; `scheme="uniform"`
+  does that, up to invalid completions and unscored rewards.
+* Differences are not divided by the group's standard deviation (`scale="none"`): that would blow
+  up groups that nearly agree.
+* Token-level loss over the whole global batch, not a mean of per-completion means: a token counts
+  the same in a short and in a long completion, and the split into micro-batches does not matter.
+* An invalid completion earns its format signal alone; a reward that could not be scored is left
+  out of its group, never taken for zero.
+* The weight of the penalty for leaving the reference falls to a quarter until half of the run.
+* Log-probs are those of the distribution that was sampled from: at the rollout's temperature, and
+  without the ids that the engine never draws.
+* Truncated completions are not masked out: they are invalid, and pay by their format reward.
+
+Shapes: N groups, G completions per group, K rewards, R completions of a micro-batch, T tokens.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from triptych.data.sample import Sample
+from triptych.errors import ConfigError
+from triptych.generation import Engine, SamplingConfig
+from triptych.generation.local import LocalEngine
+from triptych.models.omni import OmniModel
+from triptych.rewards.base import DEFAULT_WEIGHTS, RewardFunction
+from triptych.rewards.combine import combine, weight_vector
+from triptych.runs import RunFolder
+from triptych.training.config import TrainingConfig
+from triptych.training.credit import (
+    Balance,
+    Scale,
+    Scheme,
+    choice,
+    credit_matrix,
+    reward_advantages,
+    spread,
+)
+from triptych.training.objective import grpo_loss, kl_coefficient
+from triptych.training.rollout import (
+    MicroBatch,
+    Rollout,
+    micro_batches,
+    read_and_score,
+    records,
+    refuse_unscored,
+)
+from triptych.training.steps import StepLayout
+from triptych.training.trainer import Evaluate, StageTrainer, TrainResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class GRPOConfig(TrainingConfig):
+    """Settings of the reinforcement stage.
+
+    The defaults are those of HumanOmniV2's first RL stage, which also freezes the media encoders.
+    """
+
+    learning_rate: float = 1e-6
+    """Highest learning rate."""
+    max_steps: int = 500
+    """Optimizer steps."""
+    prompts_per_step: int = 32
+    """Prompts (groups) per optimizer step, over all processes and micro-batches."""
+    groups_per_micro_batch: int = 1
+    """Groups per forward and process. The result does not depend on it, memory does."""
+    num_generations: int = 8
+    """Completions per prompt: the size of a group."""
+    num_iterations: int = 1
+    """Optimizer steps on one rollout."""
+    max_new_tokens: int = 1024
+    """Longest completion, in tokens."""
+    temperature: float = 1.0
+    """Sampling temperature of the rollout."""
+    weights: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
+    """How much each reward counts."""
+    scheme: Scheme = Scheme.STRICT
+    """Which tokens earn which reward."""
+    credit_rows: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
+    """Credit of single rewards, in place of the scheme's: how much of its advantage the tokens of
+    context, think, answer and tags receive. Needed for rewards that the scheme does not know."""
+    scale: Scale = Scale.NONE
+    """What the difference to the group's mean reward is divided by."""
+    balance: Balance = Balance.TOKENS
+    """How the tokens of a group share its loss."""
+    gate: bool = False
+    """A context reward of at most 0.4 zeroes reasoning and answer; a reasoning reward of at most
+    0.4 zeroes the answer."""
+    clip_low: float = 0.2
+    """How far a token's probability ratio may fall below 1 before its gradient stops."""
+    clip_high: float = 0.2
+    """How far it may rise above 1."""
+    beta: float = 0.04
+    """Weight of the penalty for leaving the reference model, at the start; 0 keeps no
+    reference model in memory."""
+    max_unscored_share: float = 0.5
+    """Stop when a reward cannot be scored for more than this share of a step's completions."""
+    rollouts_every: int = 1
+    """Steps between two rollouts that are written to rollouts.jsonl; 0 writes none."""
+    rollout_groups: int = 0
+    """Groups that are written of such a rollout; 0 writes all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in (
+            "max_steps", "prompts_per_step", "groups_per_micro_batch", "num_iterations",
+            "max_new_tokens", "temperature",
+        ):  # fmt: skip
+            self._require(getattr(self, name) > 0, f"{name} must be above 0")
+        for name in ("clip_low", "clip_high", "beta", "rollouts_every", "rollout_groups"):
+            self._require(getattr(self, name) >= 0, f"{name} must not be negative")
+        for setting, kind in (("scheme", Scheme), ("scale", Scale), ("balance", Balance)):
+            choice(kind, getattr(self, setting), setting)
+        self._require(
+            self.num_generations > 1,
+            "num_generations must be at least 2: a completion is compared with its group",
+        )
+
+    def layout(self) -> StepLayout:
+        """How the prompts of a run come in steps."""
+        micro_batch = min(self.groups_per_micro_batch, self.prompts_per_step)
+        return StepLayout(
+            self.max_steps, self.prompts_per_step, micro_batch, repeats=self.num_iterations
+        )
+
+
+def train_grpo(
+    model: OmniModel,
+    samples: Sequence[Sample],
+    rewards: Mapping[str, RewardFunction],
+    config: GRPOConfig,
+    run: RunFolder,
+    *,
+    phase: str = "grpo",
+    engine: Engine | None = None,
+    evaluate: Evaluate | None = None,
+    resume: bool = False,
+) -> TrainResult:
+    """Reinforce `model` in place; the weights are saved too, to ``RUN/models/PHASE``.
+
+    Args:
+        model: the cold-started model; what it is now is the reference, so pass it also when
+            resuming, not a checkpoint.
+        samples: the prompts, with what the rewards compare with.
+        rewards: reward functions by name; each needs a weight in the config.
+        config: see `GRPOConfig`.
+        run: receives metrics, rollouts and checkpoints.
+        phase: names the metrics and the folders.
+        engine: writes the completions; by default the live model itself.
+        evaluate: measures the model every `eval_steps`.
+        resume: go on from the last checkpoint in the run folder, if there is one.
+
+    Raises:
+        ConfigError: rewards, weights and credit do not fit together.
+        RewardError: a reward function fails, or scores too few completions.
+        MediaError: a sample's media cannot be decoded.
+    """
+    trainer = GRPOTrainer(
+        model, samples, rewards, config, run, phase=phase, engine=engine, evaluate=evaluate
+    )
+    return trainer.fit(resume=resume)
+
+
+class GRPOTrainer(StageTrainer):
+    """See the head of the module."""
+
+    def __init__(
+        self,
+        model: OmniModel,
+        samples: Sequence[Sample],
+        rewards: Mapping[str, RewardFunction],
+        config: GRPOConfig,
+        run: RunFolder,
+        *,
+        phase: str = "grpo",
+        engine: Engine | None = None,
+        evaluate: Evaluate | None = None,
+    ) -> None:
+        self.config, self.rewards = config, dict(rewards)
+        self.reward_names = tuple(rewards)
+        self.weights_K = weight_vector(self.reward_names, config.weights)
+        self.matrix_K4 = credit_matrix(config.scheme, self.reward_names, config.credit_rows)
+        super().__init__(
+            model, samples, config, config.layout(), run, phase=phase, evaluate=evaluate
+        )
+        self.engine = engine or LocalEngine(model)
+        self.reference = frozen_copy(model) if config.beta else None
+        self._batches: list[MicroBatch] = []
+        self._restored: list[dict[str, Any]] = []
+
+    # --- one optimizer step, in the order in which Trainer calls it ----------------------------
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        """The micro-batches of an optimizer step, and the trained tokens of all ranks' ones."""
+        samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if self.state.global_step % self.config.num_iterations == 0:
+            self._batches = self._roll_out(samples)
+        elif self._restored:
+            pairs = zip(self._restored, samples, strict=True)
+            self._batches = [MicroBatch.from_state(s, self.omni, part) for s, part in pairs]
+        self._restored = []
+        if not self._batches:
+            raise ConfigError(
+                f"step {self.state.global_step} goes on with a rollout that the checkpoint does "
+                "not hold; resume with the num_iterations that the run began with"
+            )
+        normalizer = self.total_over_ranks(sum(int(b.mask_RT.sum()) for b in self._batches))
+        return [{"batch": batch} for batch in self._batches], normalizer.clamp(min=1)
+
+    def _roll_out(self, samples: Sequence[Sequence[Sample]]) -> list[MicroBatch]:
+        step, config = self.state.global_step, self.config
+        prompts = [sample for part in samples for sample in part]
+        with self.clock("data"):
+            for sample in prompts:  # kept by the model's cache; autocast is for the model alone
+                self.omni.encode(sample)
+        with self.clock("rollout"), self.accelerator.autocast():
+            completions = self.engine.generate(prompts, config.num_generations, self._sampling())
+        with self.clock("reward"):
+            rollout = read_and_score(
+                self.omni, prompts, completions, self.rewards, gate=config.gate
+            )
+        advantages_NGK, advantages_NGT = self.credit(rollout)
+        self._observe_rollout(rollout, advantages_NGK, advantages_NGT)
+        if self.is_world_process_zero() and self._is_written(step):
+            # Numbered as the metrics are: by the step that this rollout leads to.
+            self.run.append_rollouts(
+                records(rollout, step=step + 1, phase=self.phase, groups=config.rollout_groups)
+            )
+        refuse_unscored(rollout.table, config.weights, config.max_unscored_share)
+        batches = micro_batches(self.omni, rollout, advantages_NGT, [len(part) for part in samples])
+        return [self._with_logps(batch) for batch in batches]
+
+    def credit(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """Advantages of this rank's rewards (N, G, K) and tokens (N, G, T)."""
+        gather, device = self.accelerator.gather, self.args.device
+        # Of all ranks, since scale="batch" looks at the whole step.
+        everywhere_NGK = reward_advantages(
+            gather(rollout.rewards_NGK.to(device)).cpu(),
+            gather(rollout.valid_NG.to(device)).cpu(),
+            names=self.reward_names,
+            scale=self.config.scale,
+        )
+        first = self.accelerator.process_index * len(rollout.samples)
+        advantages_NGK = everywhere_NGK[first : first + len(rollout.samples)]
+        return advantages_NGK, spread(
+            advantages_NGK,
+            rollout.valid_NG,
+            rollout.stage_ids_NGT,
+            rollout.mask_NGT,
+            weights_K=self.weights_K,
+            matrix_K4=self.matrix_K4,
+            names=self.reward_names,
+            balance=self.config.balance,
+        )
+
+    def _with_logps(self, batch: MicroBatch) -> MicroBatch:
+        """Add the log-probs that the update compares with, as far as it needs them."""
+        if self.config.num_iterations > 1:
+            with self.clock("old_policy"):
+                batch = replace(batch, old_logps_RT=self._logps(self.omni, batch))
+        if self.reference is not None:
+            with self.clock("reference"):
+                batch = replace(batch, ref_logps_RT=self._logps(self.reference, batch))
+        return batch
+
+    @torch.no_grad()
+    def _logps(self, model: OmniModel, batch: MicroBatch) -> Tensor:
+        packed = batch.packed.to(self.args.device)
+        with self.accelerator.autocast():
+            output = model(**packed.model_inputs(), temperature=self.config.temperature)
+        return packed.unpack(output.logps_N)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        config = self.config
+        batch: MicroBatch = inputs["batch"].to(self.args.device)
+        output = model(**batch.packed.model_inputs(), temperature=config.temperature)
+        logps_RT = batch.packed.unpack(output.logps_N)
+        old_RT = logps_RT.detach() if batch.old_logps_RT is None else batch.old_logps_RT
+        beta = kl_coefficient(self.state.global_step, self.args.max_steps, config.beta)
+        loss, metrics = grpo_loss(
+            logps_RT, old_RT, batch.advantages_RT, batch.mask_RT,
+            normalizer=num_items_in_batch, clip_low=config.clip_low, clip_high=config.clip_high,
+            ref_logps=batch.ref_logps_RT, beta=beta,
+        )  # fmt: skip
+        num_tokens = batch.mask_RT.sum()
+        for name, value in metrics.items():
+            self.averages.add(name, value * num_items_in_batch, num_tokens)
+        self.averages.add("beta", beta)
+        self._observe_entropy(batch, batch.packed.unpack(output.entropies_N))
+        # Gradients are averaged over processes, the normaliser counts the tokens of all of them.
+        return loss * self.accelerator.num_processes
+
+    # --- metrics -----------------------------------------------------------------------------
+
+    def _observe_rollout(
+        self, rollout: Rollout, advantages_NGK: Tensor, advantages_NGT: Tensor
+    ) -> None:
+        add, groups = self.averages.add, len(rollout.samples)
+        for k, name in enumerate(self.reward_names):
+            rewards_NG = rollout.rewards_NGK[..., k]
+            add(f"reward/{name}", rewards_NG.nansum(), (~rewards_NG.isnan()).sum())
+            add(f"reward_std/{name}", _group_deviation(rewards_NG), groups)
+            silent_N = (advantages_NGK[..., k] == 0).all(1)
+            add(f"no_signal/{name}", silent_N.sum(), groups)
+        for name, count in rollout.table.unscored_counts().items():
+            add(f"unscored/{name}", count, len(rollout.table))
+        combined_NG = combine(rollout.rewards_NGK, self.weights_K)
+        add("reward/combined", combined_NG.nansum(), (~combined_NG.isnan()).sum())
+        add("reward_std/combined", _group_deviation(combined_NG), groups)
+        add("no_signal/group", (advantages_NGT == 0).flatten(1).all(1).sum(), groups)
+        add("valid", rollout.valid_NG.sum(), rollout.valid_NG.numel())
+        add("truncated", rollout.truncated_share)
+        add("length", rollout.lengths_NG.sum(), rollout.lengths_NG.numel())
+        for name, here_NGT in self._regions(rollout.stage_ids_NGT, rollout.mask_NGT):
+            add(f"length/{name}", here_NGT.sum(), rollout.lengths_NG.numel())
+            add(f"advantage/{name}", (advantages_NGT.abs() * here_NGT).sum(), here_NGT.sum())
+
+    def _observe_entropy(self, batch: MicroBatch, entropies_RT: Tensor) -> None:
+        for name, here_RT in self._regions(batch.stage_ids_RT, batch.mask_RT):
+            self.averages.add(f"entropy/{name}", (entropies_RT * here_RT).sum(), here_RT.sum())
+
+    def _regions(self, stage_ids: Tensor, mask: Tensor) -> Iterator[tuple[str, Tensor]]:
+        for region, name in enumerate(("tags", *self.omni.format.names)):
+            yield name, (stage_ids == region) & mask
+
+    # --- sampling, checkpoints ---------------------------------------------------------------
+
+    def _sampling(self) -> SamplingConfig:
+        """Seeded by run, step and rank alone, so that a resumed run draws what it would have."""
+        where = (self.config.seed, self.state.global_step, self.accelerator.process_index)
+        return SamplingConfig(
+            max_new_tokens=self.config.max_new_tokens,
+            temperature=self.config.temperature,
+            seed=int(np.random.SeedSequence(where).generate_state(1)[0]),
+        )
+
+    def _is_written(self, step: int) -> bool:
+        every, repeats = self.config.rollouts_every, self.config.num_iterations
+        return every > 0 and (step // repeats) % every == 0
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        # Every rank comes here before the checkpoint counts as complete.
+        super()._save_rng_state(output_dir)
+        if self.state.global_step % self.config.num_iterations:
+            torch.save([b.state() for b in self._batches], self._rollout_file(output_dir))
+
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: nn.Module | None = None
+    ) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        file = self._rollout_file(resume_from_checkpoint)
+        self._restored = torch.load(file, "cpu", weights_only=True) if file.exists() else []
+
+    def _rollout_file(self, folder: str) -> Path:
+        return Path(folder) / f"rollout_{self.accelerator.process_index}.pt"
+
+
+def frozen_copy(model: OmniModel) -> OmniModel:
+    """The model as it is now, for ever. What is not trained is shared with the live model."""
+    shared = {id(p): p for p in model.parameters() if not p.requires_grad}
+    thinker = copy.deepcopy(model.thinker, shared)
+    frozen = OmniModel(thinker, model.processor, model.family, fmt=model.format)
+    return frozen.requires_grad_(False).eval()
+
+
+def _group_deviation(rewards_NG: Tensor) -> Tensor:
+    """Sum over groups of the standard deviation of the scored rewards; 0 where fewer than two."""
+    deviations = [row[~row.isnan()].std() for row in rewards_NG if (~row.isnan()).sum() > 1]
+    return torch.stack(deviations).sum() if deviations else torch.tensor(0.0)

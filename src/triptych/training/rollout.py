@@ -1,0 +1,226 @@
+"""One step's rollout: completions of its prompts, read, scored, and laid out for the update.
+
+Shapes: N groups (one per prompt), G completions per group, T tokens of the longest completion,
+K rewards, R = completions of one micro-batch in order.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from triptych.data.sample import Sample
+from triptych.errors import ConfigError
+from triptych.generation import Completion, StopReason
+from triptych.models.omni import OmniModel
+from triptych.rewards.base import RewardError, RewardFunction, RewardTable, Unscored, score
+from triptych.rewards.combine import apply_gate
+from triptych.stages import StagedOutput, parse, stage_ids
+from triptych.training.packing import PackedBatch, pack
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """N groups of G completions with what they earned.
+
+    Attributes:
+        table: rewards of the N*G completions in order, as scored.
+        rewards_NGK: the same with the gate applied, NaN where unscored.
+        valid_NG: whether a completion keeps the format.
+        stage_ids_NGT: region of each token; 0 on padding.
+        mask_NGT: True on tokens that are trained: neither padding nor forced by a grammar.
+        lengths_NG: tokens of each completion.
+    """
+
+    samples: tuple[Sample, ...]
+    completions: tuple[tuple[Completion, ...], ...]
+    outputs: tuple[tuple[StagedOutput, ...], ...]
+    table: RewardTable
+    rewards_NGK: Tensor
+    valid_NG: Tensor
+    stage_ids_NGT: Tensor
+    mask_NGT: Tensor
+    lengths_NG: Tensor
+
+    @property
+    def num_tokens(self) -> int:
+        """Trained tokens."""
+        return int(self.mask_NGT.sum())
+
+    @property
+    def truncated_share(self) -> float:
+        stops = [one.stop_reason for group in self.completions for one in group]
+        return stops.count(StopReason.LENGTH) / len(stops)
+
+
+def read_and_score(
+    model: OmniModel,
+    samples: Sequence[Sample],
+    completions: Sequence[Sequence[Completion]],
+    rewards: Mapping[str, RewardFunction],
+    *,
+    gate: bool = False,
+) -> Rollout:
+    """Parse completions, find the stage of each token, and score them.
+
+    Raises:
+        RewardError: a reward function fails.
+        ConfigError: the groups differ in size.
+    """
+    sizes = {len(group) for group in completions}
+    if len(sizes) != 1:
+        raise ConfigError(
+            f"the engine returned groups of {sorted(sizes)} completions, not of one size"
+        )
+    flat = [one for group in completions for one in group]
+    repeated = [sample for sample, group in zip(samples, completions, strict=True) for _ in group]
+    outputs = [parse(one.text, model.format) for one in flat]
+    regions = [
+        torch.tensor(stage_ids(one.token_ids, model.tokenizer, model.format)) for one in flat
+    ]
+    trained = [~torch.tensor(one.forced, dtype=torch.bool) for one in flat]
+    table = score(rewards, repeated, [one.text for one in flat])
+    shape = (len(samples), sizes.pop())
+    rewards_NGK = table.tensor().reshape(*shape, -1)
+    if gate:
+        rewards_NGK = apply_gate(rewards_NGK, table.names)
+    return Rollout(
+        samples=tuple(samples),
+        completions=tuple(tuple(group) for group in completions),
+        outputs=tuple(tuple(outputs[i : i + shape[1]]) for i in range(0, len(flat), shape[1])),
+        table=table,
+        rewards_NGK=rewards_NGK,
+        valid_NG=torch.tensor([output.valid for output in outputs]).reshape(shape),
+        stage_ids_NGT=pad_sequence(regions, batch_first=True).reshape(*shape, -1),
+        mask_NGT=pad_sequence(trained, batch_first=True).reshape(*shape, -1),
+        lengths_NG=torch.tensor([len(one.token_ids) for one in flat]).reshape(shape),
+    )
+
+
+def refuse_unscored(table: RewardTable, weights: Mapping[str, float], most: float) -> None:
+    """Stop a run whose rewards are missing.
+
+    A judge that is down, or data without references, would otherwise train on whatever rewards
+    are left. That a reward does not apply to a kind of sample is no failure.
+
+    Raises:
+        RewardError: a reward with a weight is missing for more than the share `most`.
+    """
+    for name, reasons in table.unscored_reasons().items():
+        counts = {r: n for r, n in reasons.items() if r is not Unscored.NOT_APPLICABLE}
+        missing = sum(counts.values())
+        if weights[name] > 0 and missing > most * len(table):
+            why = ", ".join(f"{reason} {count}" for reason, count in counts.items())
+            raise RewardError(
+                f"reward {name!r}: {missing} of {len(table)} completions of a step could not be "
+                f"scored ({why}), more than max_unscored_share = {most}; mend the cause, raise the "
+                "share, or set the reward's weight to 0"
+            )
+
+
+def records(
+    rollout: Rollout, *, step: int, phase: str, groups: int = 0
+) -> Iterator[dict[str, Any]]:
+    """Lines for rollouts.jsonl: one per completion of the first `groups` groups (0: of all)."""
+    size = rollout.mask_NGT.shape[1]
+    for n, sample in enumerate(rollout.samples[: groups or None]):
+        for g in range(size):
+            output = rollout.outputs[n][g]
+            yield {
+                "step": step,
+                "phase": phase,
+                "sample_id": sample.id,
+                "group": n,
+                "media": [str(media.path) for media in sample.media],
+                "question": sample.question,
+                "problem_type": str(sample.problem_type),
+                "options": list(sample.options),
+                "answer": sample.answer,
+                **{key: sample.extra[key] for key in ("kind", "alignment") if key in sample.extra},
+                "text": output.text,
+                "bodies": dict(output.bodies),
+                "violations": [
+                    {"kind": str(v.kind), "stage": v.stage, "position": v.position}
+                    for v in output.violations
+                ],
+                "rewards": rollout.table.row(n * size + g),
+                "stop_reason": str(rollout.completions[n][g].stop_reason),
+            }
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Some groups of a rollout, as one forward of the update takes them.
+
+    `old_logps_RT` is None where the policy that wrote the completions is the one that learns.
+    """
+
+    token_ids: list[list[list[int]]]
+    sample_ids: list[str]
+    packed: PackedBatch
+    advantages_RT: Tensor
+    mask_RT: Tensor
+    stage_ids_RT: Tensor
+    old_logps_RT: Tensor | None = None
+    ref_logps_RT: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> "MicroBatch":
+        tensors = {key: value.to(device) for key, value in self._tensors().items()}
+        return replace(self, packed=self.packed.to(device), **tensors)
+
+    def state(self) -> dict[str, Any]:
+        """All but the packed prompts, in plain types: they are encoded again from the samples."""
+        return {"token_ids": self.token_ids, "sample_ids": self.sample_ids, **self._tensors()}
+
+    @classmethod
+    def from_state(
+        cls, state: Mapping[str, Any], model: OmniModel, samples: Sequence[Sample]
+    ) -> "MicroBatch":
+        """The micro-batch that `state` was taken from.
+
+        Raises:
+            ConfigError: `samples` are not those of the state.
+        """
+        ids = [sample.id for sample in samples]
+        if ids != state["sample_ids"]:
+            raise ConfigError(
+                f"the checkpoint stopped in the middle of a rollout on {state['sample_ids']}, but "
+                f"the data now bring {ids}; resume with the data, seed and batch sizes of the run"
+            )
+        return cls(packed=_pack(model, samples, state["token_ids"]), **state)
+
+    def _tensors(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if isinstance(value, Tensor)}
+
+
+def micro_batches(
+    model: OmniModel, rollout: Rollout, advantages_NGT: Tensor, sizes: Sequence[int]
+) -> list[MicroBatch]:
+    """Cut a rollout into micro-batches of `sizes` groups."""
+    batches, first = [], 0
+    for size in sizes:
+        here = slice(first, first + size)
+        token_ids = [[list(one.token_ids) for one in group] for group in rollout.completions[here]]
+        longest = int(rollout.lengths_NG[here].max())
+        batches.append(
+            MicroBatch(
+                token_ids=token_ids,
+                sample_ids=[sample.id for sample in rollout.samples[here]],
+                packed=_pack(model, rollout.samples[here], token_ids),
+                advantages_RT=advantages_NGT[here, :, :longest].flatten(0, 1),
+                mask_RT=rollout.mask_NGT[here, :, :longest].flatten(0, 1),
+                stage_ids_RT=rollout.stage_ids_NGT[here, :, :longest].flatten(0, 1),
+            )
+        )
+        first += size
+    return batches
+
+
+def _pack(
+    model: OmniModel, samples: Sequence[Sample], token_ids: Sequence[Sequence[Sequence[int]]]
+) -> PackedBatch:
+    prompts = [model.encode(sample) for sample in samples]
+    return pack(prompts, token_ids, model.pad_token_id, model.family)

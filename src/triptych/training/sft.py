@@ -1,0 +1,188 @@
+"""Cold start: supervised fine-tuning on reference completions.
+
+The target is the reference context, the reference reasoning and the answer between their tags,
+then the end token; the loss is the mean negative log-prob of the target's tokens. The prompt is
+read, not learned.
+
+Shapes: N completion tokens of a micro-batch.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from triptych.data.sample import Sample
+from triptych.errors import DataError
+from triptych.models.omni import OmniModel
+from triptych.runs import RunFolder
+from triptych.stages import stage_ids
+from triptych.training.config import Schedule, TrainingConfig
+from triptych.training.packing import PackedBatch, pack
+from triptych.training.steps import StepLayout
+from triptych.training.trainer import Evaluate, StageTrainer, TrainResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class SFTConfig(TrainingConfig):
+    """Settings of the cold start. The defaults are HumanOmniV2's: 2 epochs at 2e-5."""
+
+    learning_rate: float = 2e-5
+    """Highest learning rate."""
+    lr_scheduler: Schedule = "cosine"
+    """What the learning rate does after the warm-up."""
+    warmup_steps: float = 0.03
+    """Steps over which the learning rate rises from zero; below 1 a share of all steps."""
+    num_epochs: float = 2.0
+    """Passes over the data; the last step is filled up from the next pass."""
+    max_steps: int = 0
+    """Optimizer steps; above 0 it takes the place of num_epochs."""
+    batch_size: int = 32
+    """Samples per optimizer step, over all processes and accumulated micro-batches."""
+    micro_batch_size: int = 8
+    """Samples per forward and process. The result does not depend on it, memory does."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("num_epochs", "batch_size", "micro_batch_size"):
+            self._require(getattr(self, name) > 0, f"{name} must be above 0")
+        self._require(self.max_steps >= 0, "max_steps must not be negative")
+
+    def layout(self, num_samples: int) -> StepLayout:
+        """How a run over this many samples comes in steps."""
+        steps = self.max_steps or math.ceil(self.num_epochs * num_samples / self.batch_size)
+        return StepLayout(steps, self.batch_size, min(self.micro_batch_size, self.batch_size))
+
+
+def train_sft(
+    model: OmniModel,
+    samples: Sequence[Sample],
+    config: SFTConfig,
+    run: RunFolder,
+    *,
+    phase: str = "sft",
+    evaluate: Evaluate | None = None,
+    resume: bool = False,
+) -> TrainResult:
+    """Fine-tune `model` in place; the weights are saved too, to ``RUN/models/PHASE``.
+
+    Args:
+        model: what to begin from, also when resuming.
+        samples: each with a reference context, a reference reasoning and an answer.
+        config: see `SFTConfig`.
+        run: receives metrics and checkpoints.
+        phase: names the metrics and the folders.
+        evaluate: measures the model every `eval_steps`.
+        resume: go on from the last checkpoint in the run folder, if there is one.
+
+    Raises:
+        DataError: a sample has no full reference, or one that cannot be written in the format.
+        MediaError: a sample's media cannot be decoded.
+    """
+    return SFTTrainer(model, samples, config, run, phase=phase, evaluate=evaluate).fit(
+        resume=resume
+    )
+
+
+class SFTTrainer(StageTrainer):
+    """Supervised training on reference completions."""
+
+    def __init__(
+        self,
+        model: OmniModel,
+        samples: Sequence[Sample],
+        config: SFTConfig,
+        run: RunFolder,
+        *,
+        phase: str = "sft",
+        evaluate: Evaluate | None = None,
+    ) -> None:
+        # All targets first: a reference that is missing should not end the run in its second hour.
+        self._targets = _targets(model, samples)
+        layout = config.layout(len(samples))
+        super().__init__(model, samples, config, layout, run, phase=phase, evaluate=evaluate)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        """The micro-batches of one optimizer step, and the number of its target tokens."""
+        micro_batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        with self.clock("data"):
+            batches = [self._pack(samples) for samples in micro_batches]
+        normalizer = self.total_over_ranks(sum(batch["packed"].num_tokens for batch in batches))
+        return batches, normalizer
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        packed: PackedBatch = inputs["packed"].to(self.args.device)
+        logps_N = model(**packed.model_inputs()).logps_N
+        for region, name in enumerate(("tags", *self.omni.format.names)):
+            here_N = inputs["regions_N"] == region
+            self.averages.add(f"loss/{name}", -(logps_N.detach() * here_N).sum(), here_N.sum())
+        # Gradients are averaged over processes, the normaliser counts the tokens of all of them.
+        return -logps_N.sum() / num_items_in_batch * self.accelerator.num_processes
+
+    def _pack(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        prompts = [self.omni.encode(sample) for sample in samples]
+        targets = [self._targets[sample.id] for sample in samples]
+        return {
+            "packed": pack(
+                prompts, [[t.token_ids] for t in targets], self.omni.pad_token_id, self.omni.family
+            ),
+            "regions_N": torch.tensor([region for t in targets for region in t.regions]),
+        }
+
+
+class Target(NamedTuple):
+    """What the model should write for a sample, and the stage of each token."""
+
+    token_ids: list[int]
+    regions: list[int]
+
+
+def _targets(model: OmniModel, samples: Sequence[Sample]) -> dict[str, Target]:
+    """The targets by sample id. A sample may stand in the data twice, an id for two may not."""
+    by_id: dict[str, Sample] = {}
+    for sample in samples:
+        if by_id.setdefault(sample.id, sample) != sample:
+            raise DataError(f"sample {sample.id}: two different samples have this id; rename one")
+    targets = {}
+    for sample in by_id.values():
+        ids = target_ids(model, sample)
+        targets[sample.id] = Target(ids, stage_ids(ids, model.tokenizer, model.format))
+    return targets
+
+
+def target_ids(model: OmniModel, sample: Sample) -> list[int]:
+    """What the model should write: the reference completion and the end token.
+
+    Raises:
+        DataError: the sample has no reference context or reasoning, or a body that the format
+            does not allow.
+    """
+    bodies = {
+        "context": sample.reference.context,
+        "think": sample.reference.reasoning,
+        "answer": sample.answer,
+    }
+    given = {name: body for name, body in bodies.items() if body}
+    if missing := [name for name in bodies if name not in given]:
+        fields = {"context": "reference.context", "think": "reference.reasoning"}
+        raise DataError(
+            f"sample {sample.id}: {fields[missing[0]]}: missing; the cold start learns from full "
+            "references, so add it or leave the sample out"
+        )
+    try:
+        text = model.format.render(given)
+    except ValueError as error:
+        raise DataError(f"sample {sample.id}: its reference cannot be rendered: {error}") from error
+    ids: list[int] = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+    return [*ids, model.end_token_ids[0]]

@@ -1,0 +1,271 @@
+"""What supervised and reinforced training share, on top of `transformers.Trainer`.
+
+Trainer brings the loop, devices and processes, mixed precision, schedules, checkpoints and
+trackers. This module makes an `OmniModel` and a list of samples fit into it:
+
+* One Trainer epoch is the whole run. `StepSampler` lists the samples of all steps, pass after
+  pass, so that the run is an exact number of full steps and Trainer's own skipping finds the
+  place again on resume, also in the middle of a pass.
+* A checkpoint is an ordinary model folder with Trainer's state beside it.
+* The loss is normalised by the number of trained tokens of the whole global batch (all ranks, all
+  accumulation steps), so the split of a batch into micro-batches does not matter.
+"""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Sampler
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from triptych.data.sample import Sample
+from triptych.errors import ConfigError, TriptychError
+from triptych.models.omni import OmniModel
+from triptych.runs import RunFolder
+from triptych.training.averages import Averages
+from triptych.training.config import TrainingConfig, trainer_arguments
+from triptych.training.progress import ProgressReporter
+from triptych.training.steps import SampleDataset, StepLayout, StepSampler
+
+Evaluate: TypeAlias = Callable[[OmniModel], Mapping[str, float]]
+"""Measures the model during training. It sees the live weights, in eval mode, without gradients,
+and runs on every rank."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a training run ended.
+
+    Attributes:
+        model_path: folder with the trained model.
+        steps: optimizer steps of the whole run, those before a resume included.
+        best_step: step of the checkpoint that best_metric chose, if it did.
+        best_metric: its value there.
+        seconds: wall-clock time of this call by phase of the work, and in "total".
+    """
+
+    model_path: Path
+    steps: int
+    best_step: int | None
+    best_metric: float | None
+    seconds: Mapping[str, float]
+
+
+class StageTrainer(Trainer):
+    """Trains an OmniModel on samples; subclasses say what a micro-batch and its loss are."""
+
+    control: TrainerControl
+
+    def __init__(
+        self,
+        model: OmniModel,
+        samples: Sequence[Sample],
+        config: TrainingConfig,
+        layout: StepLayout,
+        run: RunFolder,
+        *,
+        phase: str,
+        evaluate: Evaluate | None = None,
+    ) -> None:
+        if not samples:
+            raise ConfigError(f"{phase}: no samples to train on")
+        if config.eval_steps and evaluate is None:
+            raise ConfigError("eval_steps is set, but there is nothing to evaluate on")
+        model.freeze(config.freeze)
+        if config.gradient_checkpointing:
+            _checkpoint_activations(model.thinker)
+        self.omni, self.run, self.phase, self.layout = model, run, phase, layout
+        self.averages = Averages()
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._logged_step, self._logged_seconds = 0, dict[str, float]()
+        self._evaluate_model = evaluate if config.eval_steps else None
+        self._progress = ProgressReporter(phase)
+        dataset = SampleDataset(samples)
+        super().__init__(
+            model=model,
+            args=trainer_arguments(config, layout, run.path / "checkpoints" / phase, model.device),
+            data_collator=_as_list,
+            train_dataset=dataset,
+            # Trainer insists on one when it evaluates; `evaluate` does not look at it.
+            eval_dataset=dataset if config.eval_steps else None,
+            callbacks=[self._progress, _RunLog(run, phase)],
+        )
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            raise ConfigError(
+                "FSDP and DeepSpeed cannot run yet: completions are written by the whole model; "
+                "launch plain data parallel processes"
+            )
+        self.remove_callback(PrinterCallback)
+        # Our losses are normalised over the whole accumulated batch. Trainer would otherwise divide
+        # them once more by the number of accumulation steps. Older versions know the second name.
+        self.loss_is_scaled_for_ga = True
+        self.model_accepts_loss_kwargs = True
+
+    def fit(self, *, resume: bool = False) -> TrainResult:
+        """Train, from the last complete checkpoint where `resume` is set and there is one.
+
+        The model that was passed in holds the trained weights afterwards; they are also saved.
+        `model` must be the model that the run began from, also when it resumes.
+        """
+        checkpoint = last_checkpoint(Path(str(self.args.output_dir))) if resume else None
+        if resume and self.is_world_process_zero():
+            self.run.rewind(-1 if checkpoint is None else _step_of(checkpoint), phase=self.phase)
+        self.args.eval_on_start = self._evaluate_model is not None and checkpoint is None
+        self._logged_step = 0 if checkpoint is None else _step_of(checkpoint)
+        with self.clock("total"):
+            try:
+                self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            finally:
+                self._progress.close()
+        model_path = self.run.path / "models" / self.phase
+        self.save_model(str(model_path))
+        self.omni.eval()
+        return TrainResult(
+            model_path=model_path,
+            steps=self.state.global_step,
+            best_step=self.state.best_global_step,
+            best_metric=self.state.best_metric,
+            seconds=dict(self.seconds),
+        )
+
+    @contextmanager
+    def clock(self, phase: str) -> Iterator[None]:
+        """Add the time spent inside to `seconds`; the metrics show it per step."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] += time.perf_counter() - begun
+
+    def total_over_ranks(self, count: int) -> Tensor:
+        """The sum of every rank's count, on the training device."""
+        local = torch.tensor(count, device=self.args.device)
+        gathered: Tensor = self.accelerator.gather(local)
+        return gathered.sum()
+
+    # --- what Trainer calls ------------------------------------------------------------------
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        return StepSampler(len(cast(Any, self.train_dataset)), self.layout, self.args.seed)
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
+        with self.clock("update"):
+            loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        return loss
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Ask the hook that the trainer was given; its metrics get the prefix ``eval_``."""
+        assert self._evaluate_model is not None
+        self.omni.eval()
+        with self.clock("evaluation"), torch.no_grad(), self.accelerator.autocast():
+            measured = self._evaluate_model(self.omni)
+        metrics = {f"{metric_key_prefix}_{name}": float(value) for name, value in measured.items()}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add what was averaged since the last line of training metrics."""
+        if "loss" in logs:
+            logs = {**logs, **self.averages.drain(), **self._seconds_per_step()}
+        num_samples = len(cast(Any, self.train_dataset))
+        # Trainer believes that the whole run is one epoch.
+        self.state.epoch = self.layout.passes(self.state.global_step, num_samples)
+        super().log(logs, start_time)
+        if not math.isfinite(logs.get("loss", 0.0)):
+            # Now, before the step's checkpoint would be written and older ones deleted.
+            raise TriptychError(
+                f"{self.phase}: step {self.state.global_step}: the loss is {logs['loss']}; lower "
+                "the learning rate or load the model in float32; the last checkpoint is intact"
+            )
+
+    def _seconds_per_step(self) -> dict[str, float]:
+        steps = self.state.global_step - self._logged_step
+        spent = {
+            f"seconds/{phase}": (total - self._logged_seconds.get(phase, 0.0)) / steps
+            for phase, total in self.seconds.items()
+        }
+        self._logged_step, self._logged_seconds = self.state.global_step, dict(self.seconds)
+        return spent
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if self.args.should_save:
+            self.omni.save_pretrained(output_dir or str(self.args.output_dir))
+
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: nn.Module | None = None
+    ) -> None:
+        # Through the family's loader: the names on disk need not be those in memory.
+        loaded = self.omni.family.load_thinker(
+            resume_from_checkpoint, dtype=self.omni.thinker.dtype, attention="sdpa"
+        )
+        self.omni.thinker.load_state_dict(loaded.state_dict(), strict=True)
+
+    def _load_best_model(self) -> None:
+        if self.state.best_model_checkpoint is not None:
+            StageTrainer._load_from_checkpoint(self, self.state.best_model_checkpoint)
+
+
+class _RunLog(TrainerCallback):
+    """Writes what Trainer logs to metrics.jsonl."""
+
+    def __init__(self, run: RunFolder, phase: str) -> None:
+        self._run, self._phase = run, phase
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        # Trainer's summary of the whole run is no point of a curve.
+        if state.is_world_process_zero and logs and "train_runtime" not in logs:
+            self._run.append_metrics(step=state.global_step, phase=self._phase, **logs)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint; one that was being written when a run died is passed over."""
+    if not folder.is_dir():
+        return None
+    # Trainer writes its state last.
+    complete = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    return max(complete, key=_step_of, default=None)
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _checkpoint_activations(thinker: Any) -> None:
+    # transformers renamed the method within the range of versions that we support.
+    if hasattr(thinker, "activation_checkpointing_enable"):
+        thinker.activation_checkpointing_enable({"use_reentrant": False})
+    else:
+        thinker.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def _as_list(samples: list[Any]) -> Any:
+    """A collator that leaves the samples alone: they become tensors per micro-batch, later."""
+    return samples

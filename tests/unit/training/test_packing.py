@@ -1,0 +1,211 @@
+"""The shared prefix must be the naive padded batch, to numerical noise."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from triptych.data.sample import Media, MediaKind, Sample
+from triptych.models import OmniModel
+from triptych.training.packing import PackedBatch, pack, shared_prefix_mask
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
+
+
+def completions_of(model: OmniModel, lengths: Sequence[int], seed: int = 0) -> list[list[int]]:
+    """Random ids that may be generated."""
+    generator = torch.Generator().manual_seed(seed)
+    banned = set(model.banned_ids.tolist())
+    allowed = torch.tensor([i for i in range(len(model.tokenizer)) if i not in banned])
+    return [
+        allowed[torch.randint(len(allowed), (length,), generator=generator)].tolist()
+        for length in lengths
+    ]
+
+
+def naive_logps(model: OmniModel, sample: Sample, group: Sequence[Sequence[int]]) -> list[Tensor]:
+    """What every other trainer does: the prompt and its media once per completion, by the
+    model's own forward with a padding mask and its own positions."""
+    prompt = model.encode(sample)
+    longest = max(map(len, group))
+    ids = torch.stack(
+        [
+            torch.tensor(
+                [*prompt.input_ids.tolist(), *c, *[model.pad_token_id] * (longest - len(c))]
+            )
+            for c in group
+        ]
+    )
+    size = len(prompt.input_ids)
+    mask = torch.arange(ids.shape[1]) < torch.tensor([[size + len(c)] for c in group])
+    features = model.family.collate([prompt.features] * len(group))
+    output = model.thinker(input_ids=ids, attention_mask=mask.long(), use_cache=False, **features)
+    logits = output.logits[:, size - 1 : -1].index_fill(-1, model.banned_ids, -torch.inf)
+    logps = torch.log_softmax(logits, -1).gather(-1, ids[:, size:, None])[..., 0]
+    return [row[: len(c)] for row, c in zip(logps, group, strict=True)]
+
+
+def packed_logps(model: OmniModel, packed: PackedBatch) -> list[Tensor]:
+    logps = model(**packed.model_inputs()).logps_N
+    return list(logps.split(packed.lengths_R.tolist()))
+
+
+def cast(model: OmniModel, dtype: torch.dtype) -> OmniModel:
+    model.to(dtype)
+    return model
+
+
+def gradients(model: OmniModel, logps: Sequence[Tensor]) -> dict[str, Tensor]:
+    model.zero_grad()
+    # Another weight for every token, so that no two tokens can be mistaken for each other.
+    flat = torch.cat(list(logps))
+    (flat * torch.linspace(0.5, 1.5, len(flat), dtype=flat.dtype)).sum().backward()
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("lengths", [[5], [4, 4], [1, 7, 3], [9, 2, 5, 1, 8, 3, 4, 6]])
+def test_packed_equals_naive(
+    tiny: OmniModel, samples: list[Sample], dtype: torch.dtype, lengths: list[int]
+) -> None:
+    model, sample = cast(tiny, dtype), samples[0]
+    group = completions_of(model, lengths)
+    packed = pack([model.encode(sample)], [group], model.pad_token_id, model.family)
+    ours, theirs = packed_logps(model, packed), naive_logps(model, sample, group)
+    for mine, reference in zip(ours, theirs, strict=True):
+        assert (mine - reference).abs().max() < TOLERANCE[dtype]
+
+
+def test_gradients_equal_naive(tiny: OmniModel, samples: list[Sample]) -> None:
+    model = cast(tiny, torch.float64)
+    group = completions_of(model, [6, 3, 8])
+    packed = pack([model.encode(samples[0])], [group], model.pad_token_id, model.family)
+    ours = gradients(model, packed_logps(model, packed))
+    theirs = gradients(model, naive_logps(model, samples[0], group))
+    assert ours.keys() == theirs.keys()
+    for name, reference in theirs.items():
+        scale = reference.abs().max().clamp_min(1e-12)
+        assert ((ours[name] - reference).abs().max() / scale) < 1e-5, name
+    for tower in model.family.towers.values():
+        touched = [n for n in ours if n.startswith(f"thinker.{tower}.") and ours[n].any()]
+        assert touched, f"no gradient reached {tower}"
+
+
+def test_float32_gradients_equal_naive(tiny: OmniModel, samples: list[Sample]) -> None:
+    group = completions_of(tiny, [6, 3, 8])
+    packed = pack([tiny.encode(samples[0])], [group], tiny.pad_token_id, tiny.family)
+    ours = gradients(tiny, packed_logps(tiny, packed))
+    theirs = gradients(tiny, naive_logps(tiny, samples[0], group))
+    for name, reference in theirs.items():
+        assert (ours[name] - reference).norm() <= 1e-5 * reference.norm() + 1e-7, name
+
+
+def test_a_plain_causal_mask_is_wrong(tiny: OmniModel, samples: list[Sample]) -> None:
+    """The control: without the shared-prefix mask the comparison above must fail."""
+    group = completions_of(tiny, [5, 5, 5])
+    packed = pack([tiny.encode(samples[0])], [group], tiny.pad_token_id, tiny.family)
+    causal = torch.ones_like(packed.attention_mask_B1LL).tril()
+    ours = packed_logps(tiny, replace(packed, attention_mask_B1LL=causal))
+    theirs = naive_logps(tiny, samples[0], group)
+    assert (ours[0] - theirs[0]).abs().max() < 1e-5, "the first completion cannot tell"
+    assert (ours[2] - theirs[2]).abs().max() > 0.1
+
+
+def test_positions_that_run_on_are_wrong(tiny: OmniModel, samples: list[Sample]) -> None:
+    """Another control: positions must restart after the prompt for every completion."""
+    group = completions_of(tiny, [5, 5, 5])
+    packed = pack([tiny.encode(samples[0])], [group], tiny.pad_token_id, tiny.family)
+    positions = packed.position_ids_3BL.clone()
+    positions[..., -5:] += 5
+    ours = packed_logps(tiny, replace(packed, position_ids_3BL=positions))
+    theirs = naive_logps(tiny, samples[0], group)
+    assert (ours[2] - theirs[2]).abs().max() > 1e-3
+
+
+def test_rows_of_different_prompts_do_not_touch(tiny: OmniModel, samples: list[Sample]) -> None:
+    """Groups of several prompts, of different media and lengths, share a forward."""
+    video, audio = samples[0].media
+    text_only = samples[1].model_copy(update={"media": ()})
+    blind = samples[2].model_copy(update={"media": (audio,)})
+    deaf = samples[3].model_copy(update={"media": (video,)})
+    chosen = [samples[0], text_only, blind, deaf]
+    groups = [
+        completions_of(tiny, [3, 6], 1),
+        completions_of(tiny, [4], 2),
+        completions_of(tiny, [2, 2, 7], 3),
+        completions_of(tiny, [5], 4),
+    ]
+    packed = pack([tiny.encode(s) for s in chosen], groups, tiny.pad_token_id, tiny.family)
+    together = packed_logps(tiny, packed)
+    apart: list[Tensor] = []
+    for sample, group in zip(chosen, groups, strict=True):
+        alone = pack([tiny.encode(sample)], [group], tiny.pad_token_id, tiny.family)
+        apart += packed_logps(tiny, alone)
+    for mine, reference in zip(together, apart, strict=True):
+        assert (mine - reference).abs().max() < 1e-5
+    assert packed.group_sizes_B == (2, 1, 3, 1)
+
+
+def test_an_image_joins_video_and_audio(
+    tiny: OmniModel, samples: list[Sample], tmp_path: Any
+) -> None:
+    from PIL import Image
+
+    path = tmp_path / "still.png"
+    Image.new("RGB", (84, 56), (200, 30, 90)).save(path)
+    image = Media(kind=MediaKind.IMAGE, path=path)
+    sample = samples[0].model_copy(update={"media": (image, *samples[0].media)})
+    group = completions_of(tiny, [4, 6])
+    packed = pack([tiny.encode(sample)], [group], tiny.pad_token_id, tiny.family)
+    assert {"pixel_values", "pixel_values_videos", "input_features"} <= packed.features.keys()
+    ours, theirs = packed_logps(tiny, packed), naive_logps(tiny, sample, group)
+    for mine, reference in zip(ours, theirs, strict=True):
+        assert (mine - reference).abs().max() < 1e-5
+
+
+def test_gradient_checkpointing_changes_nothing(tiny: OmniModel, samples: list[Sample]) -> None:
+    group = completions_of(tiny, [4, 6])
+    packed = pack([tiny.encode(samples[0])], [group], tiny.pad_token_id, tiny.family)
+    tiny.train()
+    plain = gradients(tiny, packed_logps(tiny, packed))
+    tiny.thinker.gradient_checkpointing_enable({"use_reentrant": False})
+    saved = gradients(tiny, packed_logps(tiny, packed))
+    for name, reference in plain.items():
+        assert (saved[name] - reference).norm() <= 1e-5 * reference.norm() + 1e-7, name
+
+
+def test_unpack_restores_completions(tiny: OmniModel, samples: list[Sample]) -> None:
+    groups = [completions_of(tiny, [3, 1]), completions_of(tiny, [4])]
+    prompts = [tiny.encode(samples[0]), tiny.encode(samples[1])]
+    packed = pack(prompts, groups, tiny.pad_token_id, tiny.family)
+    flat = [c for group in groups for c in group]
+    for row, mask, completion in zip(
+        packed.targets_RT, packed.completion_mask_RT, flat, strict=True
+    ):
+        assert row[mask].tolist() == completion
+        assert not row[~mask].any()
+    assert packed.num_tokens == 8
+    assert packed.to("cpu").targets_N.equal(packed.targets_N)
+
+
+@pytest.mark.parametrize("groups", [[[]], [[[1], []]], []])
+def test_nothing_to_score_is_refused(
+    tiny: OmniModel, samples: list[Sample], groups: list[list[list[int]]]
+) -> None:
+    with pytest.raises(ValueError, match="completion"):
+        pack([tiny.encode(samples[0])], groups, tiny.pad_token_id, tiny.family)
+
+
+def test_mask_by_hand() -> None:
+    mask = shared_prefix_mask(torch.tensor([[0, 0, 1, 1, 2, -1]]))[0, 0].int().tolist()
+    assert mask == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0],
+        [1, 1, 0, 0, 1, 0],
+        [0, 0, 0, 0, 0, 1],
+    ]

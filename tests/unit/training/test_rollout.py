@@ -1,0 +1,132 @@
+"""From completions to what the update reads."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from triptych.data.sample import Sample
+from triptych.errors import ConfigError
+from triptych.generation import Completion, StopReason
+from triptych.models import OmniModel
+from triptych.rewards import RewardError, RewardTable, Unscored, rule_rewards
+from triptych.training.rollout import (
+    MicroBatch,
+    Rollout,
+    micro_batches,
+    read_and_score,
+    records,
+    refuse_unscored,
+)
+
+TEXT = "<context>a smiling face</context><think>so B</think><answer>B</answer>"
+
+
+def completion(model: OmniModel, text: str, forced: Sequence[int] = ()) -> Completion:
+    ids = model.tokenizer(text)["input_ids"]
+    flags = tuple(index in forced for index in range(len(ids)))
+    return Completion(tuple(ids), text, StopReason.LENGTH, flags)
+
+
+@pytest.fixture
+def rollout(tiny: OmniModel, samples: list[Sample]) -> Rollout:
+    groups = [
+        [completion(tiny, TEXT, forced=[0, 1]), completion(tiny, "<context>a")],
+        [completion(tiny, TEXT + TEXT), completion(tiny, "x")],
+        [completion(tiny, "hm"), completion(tiny, TEXT)],
+    ]
+    return read_and_score(tiny, samples[:3], groups, rule_rewards())
+
+
+def test_tokens_validity_and_rewards_line_up(tiny: OmniModel, rollout: Rollout) -> None:
+    assert rollout.rewards_NGK.shape == (3, 2, 4)
+    assert rollout.valid_NG.tolist() == [[True, False], [False, False], [False, True]]
+    assert rollout.truncated_share == 1.0
+    longest = int(rollout.lengths_NG.max())
+    assert rollout.mask_NGT.shape == (3, 2, longest)
+    trained = rollout.lengths_NG.clone()
+    trained[0, 0] -= 2  # forced
+    assert torch.equal(rollout.mask_NGT.sum(-1), trained)
+    assert not rollout.mask_NGT[0, 0, :2].any()
+    assert rollout.num_tokens == int(trained.sum())
+    ids = rollout.completions[0][0].token_ids
+    for region, body in ((1, "a smiling face"), (2, "so B"), (3, "B")):
+        here = [
+            i
+            for i, r in zip(ids, rollout.stage_ids_NGT[0, 0].tolist(), strict=False)
+            if r == region
+        ]
+        assert body in tiny.tokenizer.decode(here)
+
+
+def test_the_gate_changes_rewards_but_not_the_record(
+    tiny: OmniModel, samples: list[Sample]
+) -> None:
+    def full(prompts: object, completions: Sequence[object], **columns: object) -> list[float]:
+        return [1.0 for _ in completions]
+
+    def none(prompts: object, completions: Sequence[object], **columns: object) -> list[float]:
+        return [0.1 for _ in completions]
+
+    rewards = {"context": none, "reasoning": full, "answer": full, "format": full}
+    group = [completion(tiny, TEXT), completion(tiny, TEXT)]
+    gated = read_and_score(tiny, samples[:1], [group], rewards, gate=True)
+    torch.testing.assert_close(gated.rewards_NGK[0, 0], torch.tensor([0.1, 0.0, 0.0, 1.0]))
+    assert gated.table.row(0) == {"context": 0.1, "reasoning": 1.0, "answer": 1.0, "format": 1.0}
+
+
+def test_groups_of_different_size_are_refused(tiny: OmniModel, samples: list[Sample]) -> None:
+    one = completion(tiny, TEXT)
+    with pytest.raises(ConfigError, match=r"groups of \[1, 2\] completions"):
+        read_and_score(tiny, samples[:2], [[one], [one, one]], rule_rewards())
+
+
+def test_records_hold_what_a_reader_needs(rollout: Rollout, samples: list[Sample]) -> None:
+    lines = list(records(rollout, step=7, phase="rl", groups=2))
+    assert [line["group"] for line in lines] == [0, 0, 1, 1]
+    line = lines[0]
+    assert (line["step"], line["phase"], line["sample_id"]) == (7, "rl", samples[0].id)
+    assert line["media"] == [str(media.path) for media in samples[0].media]
+    assert line["bodies"] == {"context": "a smiling face", "think": "so B", "answer": "B"}
+    assert line["rewards"].keys() == rule_rewards().keys()
+    assert line["kind"] == samples[0].extra["kind"]
+    assert lines[1]["violations"][0] == {"kind": "truncated", "stage": "context", "position": 0}
+    assert len(list(records(rollout, step=7, phase="rl"))) == 6
+
+
+def test_micro_batches_cut_the_rollout(tiny: OmniModel, rollout: Rollout) -> None:
+    numbered = torch.arange(rollout.mask_NGT.numel()).reshape(rollout.mask_NGT.shape).float()
+    batches = micro_batches(tiny, rollout, numbered, [1, 2])
+    assert [batch.packed.group_sizes_B for batch in batches] == [(2,), (2, 2)]
+    for batch, here in zip(batches, (slice(0, 1), slice(1, 3)), strict=True):
+        rows, longest = batch.packed.completion_mask_RT.shape
+        assert batch.advantages_RT.shape == batch.mask_RT.shape == (rows, longest)
+        assert torch.equal(batch.advantages_RT, numbered[here, :, :longest].flatten(0, 1))
+        assert not (batch.mask_RT & ~batch.packed.completion_mask_RT).any()
+
+
+def test_state_brings_a_micro_batch_back(
+    tiny: OmniModel, rollout: Rollout, samples: list[Sample]
+) -> None:
+    (batch,) = micro_batches(tiny, rollout, rollout.mask_NGT.float(), [3])
+    again = MicroBatch.from_state(batch.state(), tiny, samples[:3])
+    for name, value in batch.packed.model_inputs().items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(again.packed.model_inputs()[name], value)
+    assert torch.equal(again.advantages_RT, batch.advantages_RT)
+    with pytest.raises(ConfigError, match="resume with the data"):
+        MicroBatch.from_state(batch.state(), tiny, samples[1:4])
+
+
+def test_missing_rewards_are_refused_unless_they_do_not_apply_or_count() -> None:
+    def table(reason: Unscored) -> RewardTable:
+        values: list[list[float | None]] = [[None, 1.0], [None, 1.0], [None, 1.0], [0.5, 1.0]]
+        return RewardTable(("context", "format"), values, {(g, 0): reason for g in range(3)})
+
+    weights = {"context": 0.5, "format": 0.5}
+    for reason in (Unscored.FAILED, Unscored.NO_REFERENCE, Unscored.UNEXPLAINED):
+        with pytest.raises(RewardError, match=rf"'context': 3 of 4 .* \({reason} 3\)"):
+            refuse_unscored(table(reason), weights, 0.5)
+        refuse_unscored(table(reason), weights, 0.75)
+        refuse_unscored(table(reason), {**weights, "context": 0.0}, 0.5)
+    refuse_unscored(table(Unscored.NOT_APPLICABLE), weights, 0.5)
