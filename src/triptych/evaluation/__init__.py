@@ -1,0 +1,28 @@
+"""Measuring: scores per item, means with intervals, one evaluation run."""
+
+from triptych.evaluation.metrics import ItemScore, score_items
+from triptych.evaluation.runner import GREEDY, Progress, evaluate
+from triptych.evaluation.statistics import Interval, bootstrap_difference, bootstrap_interval
+from triptych.evaluation.summary import (
+    EvaluationResult,
+    Summary,
+    compare,
+    summarise,
+    summary_to_json,
+)
+
+__all__ = [
+    "GREEDY",
+    "EvaluationResult",
+    "Interval",
+    "ItemScore",
+    "Progress",
+    "Summary",
+    "bootstrap_difference",
+    "bootstrap_interval",
+    "compare",
+    "evaluate",
+    "score_items",
+    "summarise",
+    "summary_to_json",
+]

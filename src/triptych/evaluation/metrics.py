@@ -1,0 +1,148 @@
+"""From one completion to a flat record of scores.
+
+What counts, and against whom:
+
+* A score comes from a reward function; the answer's is also given by itself (`answer.alone`),
+  without the demand that the reasoning leads to it, as published evaluations score it.
+* Text that breaks the format is scored on the stages that `parse` finds in it. A stage that is
+  missing altogether scores 0, so leaving a stage out never pays; a stage that is there is judged by
+  its reward, and what is wrong with the format is the format reward's business.
+* An item that a reward could not score has None there. It is left out of the mean and counted.
+* No answer is ever looked for outside the answer stage, nor taken from another sample.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from triptych.data.sample import Sample
+from triptych.generation.engine import Completion, StopReason
+from triptych.rewards import (
+    ElementStatus,
+    RewardFunction,
+    RewardTable,
+    Unscored,
+    element_coverage,
+    score,
+)
+from triptych.rewards.answer import answer_score
+from triptych.rewards.reading import read_answer
+from triptych.stages.format import StagedOutput, parse
+
+STAGE_OF_REWARD: Mapping[str, str] = {
+    "context": "context",
+    "reasoning": "think",
+    "answer": "answer",
+}
+
+# Reasons that lie in the sample, not in the completion: they hold for a missing stage too.
+_OF_THE_SAMPLE = (Unscored.NO_REFERENCE, Unscored.UNREADABLE_GOLD, Unscored.NOT_APPLICABLE)
+
+
+@dataclass(frozen=True)
+class ItemScore:
+    """The scores of one completion.
+
+    Attributes:
+        sample_id: the sample that it answers.
+        cluster: what it shares with other questions: the clip, else the first media file.
+        kind: the kind of question, where the data name kinds.
+        alignment: "aligned" or "conflict", where the data say so.
+        scores: metric -> value; None where it could not be scored. A metric that does not apply
+            to the sample is absent.
+        elements: what the context says of each key element of the reference.
+    """
+
+    sample_id: str
+    cluster: str
+    kind: str | None
+    alignment: str | None
+    scores: Mapping[str, float | None]
+    elements: Mapping[str, ElementStatus] = field(default_factory=dict)
+
+
+def score_items(
+    rewards: Mapping[str, RewardFunction],
+    samples: Sequence[Sample],
+    completions: Sequence[Completion],
+) -> list[ItemScore]:
+    """Score one completion of each sample.
+
+    Metrics: one per reward, by its name; ``answer.alone``; ``context_relevant`` and
+    ``context_irrelevant``, the shares of the key elements that the answer does and does not
+    depend on which the context names; ``context.NAME`` for each element; ``truncated`` (0 or 1);
+    ``tokens``, the end token included.
+
+    Raises:
+        DataError: a sample and its completion do not go together.
+        RewardError: a reward function failed.
+    """
+    table = score(rewards, samples, [completion.text for completion in completions])
+    return [
+        _item(sample, completion, _stage_scores(table, index, parse(completion.text)))
+        for index, (sample, completion) in enumerate(zip(samples, completions, strict=True))
+    ]
+
+
+def cluster_of(sample: Sample) -> str:
+    """What questions must share to be resampled together."""
+    if "clip" in sample.extra:
+        return str(sample.extra["clip"])
+    return str(sample.media[0].path) if sample.media else sample.id
+
+
+def _stage_scores(table: RewardTable, index: int, output: StagedOutput) -> dict[str, float | None]:
+    """The rewards of a completion, 0 where the reward's stage is missing."""
+    scores = table.row(index)
+    for column, name in enumerate(table.names):
+        stage = STAGE_OF_REWARD.get(name)
+        missing = stage is not None and output.bodies.get(stage) is None
+        if missing and table.reasons.get((index, column)) not in _OF_THE_SAMPLE:
+            scores[name] = 0.0
+    return scores
+
+
+def _item(sample: Sample, completion: Completion, scores: dict[str, float | None]) -> ItemScore:
+    output = parse(completion.text)
+    elements = element_coverage(output.context, sample.reference)
+    kind, alignment = sample.extra.get("kind"), sample.extra.get("alignment")
+    return ItemScore(
+        sample_id=sample.id,
+        cluster=cluster_of(sample),
+        kind=None if kind is None else str(kind),
+        alignment=None if alignment is None else str(alignment),
+        scores={
+            **scores,
+            "answer.alone": _answer_alone(sample, output),
+            **_element_scores(sample, elements),
+            "truncated": float(completion.stop_reason is StopReason.LENGTH),
+            "tokens": float(len(completion.token_ids)),
+        },
+        elements=elements,
+    )
+
+
+def _answer_alone(sample: Sample, output: StagedOutput) -> float | None:
+    if read_answer(sample.answer, sample.problem_type, sample.options) is None:
+        return None
+    return answer_score(output.answer, sample.answer, sample.problem_type, sample.options)
+
+
+def _element_scores(sample: Sample, elements: Mapping[str, ElementStatus]) -> dict[str, float]:
+    """Scores of the elements that the reference states.
+
+    Elements found in the words of a reference have names of their own in every sample, so a mean
+    over samples would say nothing; they count in the context reward alone.
+    """
+    stated = sample.reference.elements
+    if not stated:
+        return {}
+    named = {name: float(status is ElementStatus.NAMED) for name, status in elements.items()}
+    pairs = list(zip(stated, named.values(), strict=True))
+    shares = {
+        "context_relevant": [value for element, value in pairs if element.relevant],
+        "context_irrelevant": [value for element, value in pairs if not element.relevant],
+    }
+    return {
+        **{metric: sum(values) / len(values) for metric, values in shares.items() if values},
+        **{f"context.{name}": value for name, value in named.items()},
+    }

@@ -1,0 +1,134 @@
+"""One evaluation from samples to predictions, with an engine that knows what to say."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from triptych.data.sample import Sample, read_samples
+from triptych.errors import DataError
+from triptych.evaluation import evaluate
+from triptych.generation.engine import Completion, SamplingConfig, StopReason
+from triptych.rewards import RewardError
+from triptych.stages.format import DEFAULT_FORMAT
+
+
+class ReferenceEngine:
+    """Answers with the reference; samples whose id is in ``wrong`` get a broken text."""
+
+    def __init__(self, wrong: Sequence[str] = (), copies: int = 1) -> None:
+        self.wrong, self.copies = wrong, copies
+        self.asked: list[tuple[int, SamplingConfig]] = []
+
+    def generate(
+        self, samples: Sequence[Sample], n: int, sampling: SamplingConfig
+    ) -> list[list[Completion]]:
+        assert n == 1
+        self.asked.append((len(samples), sampling))
+        return [[self._complete(sample)] * self.copies for sample in samples]
+
+    def _complete(self, sample: Sample) -> Completion:
+        bodies = {
+            "context": sample.reference.context or "",
+            "think": sample.reference.reasoning or "",
+            "answer": sample.answer,
+        }
+        text = DEFAULT_FORMAT.render(bodies)
+        if sample.id in self.wrong:
+            return Completion((1, 2), text[:30] + "\ud800", StopReason.LENGTH, (False, False))
+        return Completion((1, 2, 3), text, StopReason.END, (False,) * 3)
+
+
+@pytest.fixture
+def questions(clips_folder: Path) -> list[Sample]:
+    return read_samples(clips_folder / "test-balanced.jsonl")
+
+
+def test_the_reference_scores_fully_on_every_split(questions: list[Sample]) -> None:
+    result = evaluate(ReferenceEngine(), questions)
+    assert list(result.summary) == ["balanced", "aligned", "conflict"]
+    for metrics in result.summary.values():
+        names = ("answer", "answer_emotion", "answer_sincerity", "context", "reasoning", "format")
+        for name in (*names, "context_relevant", "context_irrelevant", "context.pitch"):
+            assert metrics[name].mean == pytest.approx(1.0), name
+        assert metrics["truncated"].mean == 0.0
+        assert metrics["tokens"].mean == 3.0
+    assert result.unscored == {"balanced": {}, "aligned": {}, "conflict": {}}
+
+
+def test_greedy_by_default_in_batches_with_progress(questions: list[Sample]) -> None:
+    engine = ReferenceEngine()
+    seen: list[tuple[int, int]] = []
+    total = len(questions)
+    evaluate(engine, questions, batch_size=4, progress=lambda *done: seen.append(done))
+    assert {sampling.temperature for _, sampling in engine.asked} == {0.0}
+    assert [size for size, _ in engine.asked][:-1] == [4] * (len(engine.asked) - 1)
+    assert seen[0] == (4, total)
+    assert seen[-1] == (total, total)
+
+
+def test_batches_change_nothing(questions: list[Sample]) -> None:
+    wrong = [sample.id for sample in questions[::3]]
+    first = evaluate(ReferenceEngine(wrong), questions, batch_size=3)
+    assert first == evaluate(ReferenceEngine(wrong), questions, batch_size=64)
+    assert first.means("balanced")["format"] < 1.0
+
+
+def test_predictions_hold_text_stages_and_scores(questions: list[Sample], tmp_path: Path) -> None:
+    out = tmp_path / "predictions" / "arm.jsonl"
+    broken = questions[1].id
+    evaluate(ReferenceEngine([broken]), questions, out=out)
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [line["sample_id"] for line in lines] == [sample.id for sample in questions]
+    good, bad = lines[:2]
+    assert good["rewards"]["answer"] == 1.0
+    assert set(good["rewards"]) == {"context", "reasoning", "answer", "format"}
+    assert good["bodies"]["answer"] == questions[0].answer
+    assert good["violations"] == []
+    assert {item["kind"] for item in good["media"]} == {"video", "audio"}
+    assert bad["stop_reason"] == "length"
+    assert bad["text"].endswith("\ud800")
+    assert {violation["kind"] for violation in bad["violations"]} >= {"missing"}
+    assert not list(out.parent.glob("*.partial"))
+
+
+def _fails_on(sample_id: str) -> Any:
+    def reward(prompts: Any, completions: Any, *, sample_id: list[str], **_: Any) -> list[float]:
+        if wanted in sample_id:
+            raise RuntimeError("no judge")
+        return [1.0] * len(completions)
+
+    wanted = sample_id
+    return reward
+
+
+def test_a_failure_keeps_older_predictions_and_what_was_done(
+    questions: list[Sample], tmp_path: Path
+) -> None:
+    out = tmp_path / "predictions.jsonl"
+    out.write_text("older\n")
+    rewards = {"judge": _fails_on(questions[5].id)}
+    with pytest.raises(RewardError, match="judge"):
+        evaluate(ReferenceEngine(), questions, rewards=rewards, batch_size=3, out=out)
+    assert out.read_text() == "older\n"
+    done = (tmp_path / "predictions.jsonl.partial").read_text().splitlines()
+    assert [json.loads(line)["sample_id"] for line in done] == [s.id for s in questions[:3]]
+
+
+def test_a_place_that_cannot_be_written_is_named(questions: list[Sample], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"file/out\.jsonl"):
+        evaluate(ReferenceEngine(), questions, out=tmp_path / "file" / "out.jsonl")
+
+
+def test_bad_input_is_refused(questions: list[Sample]) -> None:
+    with pytest.raises(DataError, match="no samples"):
+        evaluate(ReferenceEngine(), [])
+    with pytest.raises(DataError, match="stands twice"):
+        evaluate(ReferenceEngine(), [questions[0], questions[0]])
+    with pytest.raises(DataError, match="2 completions"):
+        evaluate(ReferenceEngine(copies=2), questions)
+    with pytest.raises(ValueError, match="batch_size"):
+        evaluate(ReferenceEngine(), questions, batch_size=0)

@@ -1,0 +1,154 @@
+"""Intervals cover what they claim to cover, and know about clusters."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from triptych.evaluation.statistics import Interval, bootstrap_difference, bootstrap_interval
+
+
+def _interval(*args: object, **kwargs: object) -> Interval:
+    interval = bootstrap_interval(*args, **kwargs)  # type: ignore[arg-type]
+    assert interval is not None
+    return interval
+
+
+def _width(interval: Interval) -> float:
+    assert interval.low is not None
+    assert interval.high is not None
+    return interval.high - interval.low
+
+
+def _coverage(*, clustered: bool, trials: int = 300) -> float:
+    """Share of intervals that hold the true mean 0.6, on simulated clips of four questions."""
+    rng = np.random.default_rng(7)
+    hits = 0
+    for _ in range(trials):
+        # Per-clip success rates spread widely around 0.6, so answers on one clip agree.
+        rates_C = rng.beta(0.6, 0.4, size=40)
+        values = (rng.random((40, 4)) < rates_C[:, None]).astype(float).ravel()
+        labels = np.repeat(np.arange(40), 4).tolist() if clustered else None
+        interval = _interval(values.tolist(), labels, resamples=400)
+        assert interval.low is not None
+        assert interval.high is not None
+        hits += interval.low <= 0.6 <= interval.high
+    return hits / trials
+
+
+def test_clustered_interval_covers_the_true_mean() -> None:
+    assert 0.90 <= _coverage(clustered=True) <= 0.985
+
+
+def test_ignoring_clusters_undercovers() -> None:
+    assert _coverage(clustered=False) < 0.85
+
+
+def test_agrees_with_the_normal_interval_for_many_independent_values() -> None:
+    values = np.random.default_rng(0).random(2000)
+    interval = _interval(values.tolist())
+    expected = 2 * 1.96 * values.std() / np.sqrt(len(values))
+    assert _width(interval) == pytest.approx(expected, rel=0.08)
+    assert interval.mean == pytest.approx(values.mean())
+    assert interval.n == 2000
+
+
+def test_duplicating_items_adds_no_certainty_when_clustered() -> None:
+    values = np.random.default_rng(1).random(50).tolist()
+    once = _interval(values)
+    copied = _interval(values * 4)
+    clustered = _interval(values * 4, list(range(50)) * 4)
+    assert _width(clustered) == pytest.approx(_width(once), rel=1e-9)
+    assert _width(copied) < 0.65 * _width(clustered)
+    assert clustered.n == 200
+
+
+def test_deterministic_per_seed() -> None:
+    values = np.random.default_rng(2).random(30).tolist()
+    assert _interval(values, seed=3) == _interval(values, seed=3)
+    assert _interval(values, seed=3) != _interval(values, seed=4)
+
+
+def test_labels_may_be_any_hashable_and_their_names_do_not_matter() -> None:
+    values = [0.0, 1.0, 1.0, 0.0, 1.0, 0.5]
+    named = _interval(values, ["a", "a", "b", "b", "c", "c"])
+    numbered = _interval(values, [9, 9, 4, 4, (1, 2), (1, 2)])
+    assert named == numbered
+
+
+def test_drawing_in_chunks_gives_the_same_kind_of_interval(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = np.random.default_rng(2).random(60).tolist()
+    whole = _interval(values)
+    monkeypatch.setattr("triptych.evaluation.statistics._WEIGHTS_AT_ONCE", 60 * 70)
+    chunked = _interval(values)
+    assert chunked != whole
+    assert _width(chunked) == pytest.approx(_width(whole), rel=0.1)
+
+
+def test_no_values_is_none() -> None:
+    assert bootstrap_interval([]) is None
+    assert bootstrap_interval([], []) is None
+
+
+@pytest.mark.parametrize(("values", "labels"), [([0.7], None), ([0.0, 1.0], ["clip", "clip"])])
+def test_one_cluster_has_a_mean_but_no_ends(values: list[float], labels: list[str] | None) -> None:
+    interval = _interval(values, labels)
+    assert interval.mean == pytest.approx(sum(values) / len(values))
+    assert interval.low is None
+    assert interval.high is None
+    assert "no interval" in str(interval)
+
+
+def test_a_paired_difference_is_sharper_than_two_intervals() -> None:
+    rng = np.random.default_rng(5)
+    second = rng.random(80)
+    first = second + 0.05 + 0.02 * rng.standard_normal(80)
+    difference = bootstrap_difference(first.tolist(), second.tolist())
+    assert difference is not None
+    assert difference.low is not None
+    assert difference.low > 0.0
+    assert difference.mean == pytest.approx(0.05, abs=0.01)
+    assert _width(difference) < 0.2 * _width(_interval(first.tolist()))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"values": [1.0], "clusters": ["a", "b"]}, "1 values but 2 cluster labels"),
+        ({"values": [float("nan")]}, "finite"),
+        ({"values": [1.0], "confidence": 1.0}, "confidence"),
+        ({"values": [1.0], "resamples": 0}, "resamples"),
+    ],
+)
+def test_bad_arguments_say_what_is_wrong(kwargs: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        bootstrap_interval(**kwargs)  # type: ignore[arg-type]
+
+
+def test_unpaired_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="paired"):
+        bootstrap_difference([1.0], [1.0, 2.0])
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.floats(-1e3, 1e3), st.integers(0, 4)), min_size=1, max_size=25),
+)
+def test_ends_lie_within_the_values(items: list[tuple[float, int]]) -> None:
+    values = [value for value, _ in items]
+    interval = _interval(values, [label for _, label in items], resamples=50)
+    slack = 1e-9 * max(1.0, *(abs(value) for value in values))
+    assert min(values) - slack <= interval.mean <= max(values) + slack
+    if interval.low is not None:
+        assert interval.high is not None
+        assert min(values) - slack <= interval.low <= interval.high <= max(values) + slack
+
+
+def test_json_round_trip() -> None:
+    interval = _interval([0.0, 1.0, 1.0])
+    assert Interval.from_dict(interval.to_dict()) == interval
+    alone = _interval([1.0])
+    assert alone.to_dict() == {"mean": 1.0, "low": None, "high": None, "n": 1}
+    assert Interval.from_dict(alone.to_dict()) == alone
