@@ -1,0 +1,54 @@
+"""`triptych eval OUT`: how good a model's stages are on a split."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from triptych.cli.config import argument
+from triptych.cli.model import ModelConfig, load_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig(ModelConfig):
+    """What is evaluated, and on what."""
+
+    out: Path = argument()
+    """Run folder; must be new or empty."""
+    data: Path
+    """JSONL file of samples."""
+    max_new_tokens: int = 1024
+    """Longest completion, in tokens; a longer one counts as truncated."""
+    batch_size: int = 16
+    """Samples that are answered together."""
+    seed: int = 0
+    """Seed of the intervals' bootstrap. The completions are greedy."""
+
+
+def run(config: EvalConfig) -> None:
+    """Evaluate a model: answer, context, reasoning and format, with 95% intervals.
+
+    Completions are greedy and the format is not enforced. The figures go to OUT/results.json,
+    every completion with its scores to OUT/predictions/model.jsonl.
+    """
+    from triptych.cli.tables import print_evaluation
+    from triptych.cli.training import open_run
+    from triptych.data.sample import read_samples
+    from triptych.evaluation.runner import evaluate
+    from triptych.evaluation.summary import summary_to_json
+    from triptych.generation import SamplingConfig
+    from triptych.generation.local import LocalEngine
+
+    samples = read_samples(config.data)
+    run_folder = open_run(config, config.out, [config.data], resume=False)
+    result = evaluate(
+        LocalEngine(load_model(config), max_sequences=config.batch_size),
+        samples,
+        SamplingConfig(max_new_tokens=config.max_new_tokens, temperature=0),
+        batch_size=config.batch_size,
+        out=run_folder.path / "predictions" / "model.jsonl",
+        split="all",
+    )
+    run_folder.update_results(
+        {"evaluation": {"model": summary_to_json(result.summary)}, "unscored": result.unscored}
+    )
+    print_evaluation({"model": result.summary})
+    print(f"results: {run_folder.results_path}")

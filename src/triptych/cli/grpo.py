@@ -1,0 +1,55 @@
+"""`triptych grpo OUT`: reinforcement with a reward per stage."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from triptych.cli.config import argument
+from triptych.cli.model import ModelConfig, load_model
+from triptych.training.grpo import GRPOConfig
+
+
+def _rule_names() -> dict[str, str]:
+    return {name: name for name in ("context", "reasoning", "answer", "format")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrpoCommand(GRPOConfig, ModelConfig):
+    """What is reinforced, by which rewards, and how."""
+
+    out: Path = argument()
+    """Run folder; must be new or empty, unless --resume."""
+    train: Path
+    """JSONL file of samples."""
+    rewards: dict[str, str] = field(default_factory=_rule_names)
+    """Reward function of each stage: context, reasoning, answer or format (rule-based), or
+    module:function for your own."""
+    validation: Path | None = None
+    """JSONL file of samples to measure on every eval_steps."""
+    resume: bool = False
+    """Go on from the last checkpoint in the run folder."""
+
+
+def run(config: GrpoCommand) -> None:
+    """Reinforce a cold-started model with GRPO; each reward reaches the tokens of its stage.
+
+    The trained model is an ordinary folder, OUT/models/grpo. With several GPUs:
+    accelerate launch -m triptych grpo OUT ...
+    """
+    from triptych.cli.training import open_run, validation_hook
+    from triptych.data.sample import read_samples
+    from triptych.rewards.registry import resolve
+    from triptych.training.grpo import train_grpo
+
+    rewards = {name: resolve(target) for name, target in config.rewards.items()}
+    samples = read_samples(config.train)
+    run_folder = open_run(config, config.out, [config.train], resume=config.resume)
+    result = train_grpo(
+        load_model(config),
+        samples,
+        rewards,
+        config,
+        run_folder,
+        evaluate=validation_hook(config.validation),
+        resume=config.resume,
+    )
+    print(f"trained model: {result.model_path}")

@@ -1,0 +1,45 @@
+"""`triptych sft OUT`: the cold start."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from triptych.cli.config import argument
+from triptych.cli.model import ModelConfig, load_model
+from triptych.training.sft import SFTConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftCommand(SFTConfig, ModelConfig):
+    """What the cold start trains on, and how."""
+
+    out: Path = argument()
+    """Run folder; must be new or empty, unless --resume."""
+    train: Path
+    """JSONL file of samples with full references."""
+    validation: Path | None = None
+    """JSONL file of samples to measure on every eval_steps."""
+    resume: bool = False
+    """Go on from the last checkpoint in the run folder."""
+
+
+def run(config: SftCommand) -> None:
+    """Teach a model the three stages by supervised fine-tuning on reference completions.
+
+    The trained model is an ordinary folder, OUT/models/sft. With several GPUs:
+    accelerate launch -m triptych sft OUT ...
+    """
+    from triptych.cli.training import open_run, validation_hook
+    from triptych.data.sample import read_samples
+    from triptych.training.sft import train_sft
+
+    samples = read_samples(config.train)
+    run_folder = open_run(config, config.out, [config.train], resume=config.resume)
+    result = train_sft(
+        load_model(config),
+        samples,
+        config,
+        run_folder,
+        evaluate=validation_hook(config.validation),
+        resume=config.resume,
+    )
+    print(f"trained model: {result.model_path}")

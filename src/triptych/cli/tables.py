@@ -1,0 +1,81 @@
+"""Figures as tables in the terminal."""
+
+from collections.abc import Mapping
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from triptych.evaluation.statistics import Interval
+from triptych.evaluation.summary import Summary
+
+HIDDEN = ("tokens", "truncated", "answer.alone")
+HEADLINE = (
+    ("answer", "balanced", "answer"),
+    ("answer on conflict clips", "conflict", "answer"),
+    ("context", "balanced", "context"),
+    ("reasoning", "balanced", "reasoning"),
+)
+"""What is said of two arms in words: label, split, metric."""
+
+
+def print_evaluation(arms: Mapping[str, Summary], console: Console | None = None) -> None:
+    """One table per split: a row per metric, a column per arm, means with 95% intervals."""
+    console = console or wide_console()
+    splits = list(dict.fromkeys(split for summary in arms.values() for split in summary))
+    for split in splits:
+        columns = [summary.get(split, {}) for summary in arms.values()]
+        table = Table(box=SIMPLE_HEAD, title=split, title_justify="left", title_style="bold")
+        table.add_column("metric", no_wrap=True)
+        table.add_column("n", justify="right", no_wrap=True)
+        for arm in arms:
+            table.add_column(arm.replace("_", " "), justify="right", no_wrap=True)
+        for metric in dict.fromkeys(metric for column in columns for metric in column):
+            if metric in HIDDEN:
+                continue
+            cells = [column.get(metric) for column in columns]
+            size = next((cell.n for cell in cells if cell), 0)
+            table.add_row(metric, str(size), *map(cell_text, cells))
+        console.print(table)
+
+
+def wide_console() -> Console:
+    """A console that does not squeeze a table of four arms into the 80 columns of a pipe."""
+    return Console(width=max(Console().width, 110))
+
+
+def cell_text(interval: Interval | None) -> str:
+    """A mean and its interval, such as ``0.731 (0.68-0.78)``."""
+    if interval is None:
+        return "-"
+    if interval.low is None or interval.high is None:
+        return f"{interval.mean:.3f}"
+    return f"{interval.mean:.3f} ({interval.low:.2f}-{interval.high:.2f})"
+
+
+def verdict_lines(differences: Mapping[str, Summary]) -> list[str]:
+    """What the paired intervals allow to say about each pair of arms, and nothing more."""
+    lines = []
+    for pair, summary in differences.items():
+        first, second = (name.replace("_", " ") for name in pair.split(" - "))
+        parts = [
+            f"{label} {_verdict(interval)} ({interval.mean:+.3f} {_ends(interval)})"
+            for label, split, metric in HEADLINE
+            if (interval := summary.get(split, {}).get(metric))
+        ]
+        lines.append(f"{first} against {second}: " + ", ".join(parts))
+    return lines
+
+
+def _verdict(difference: Interval) -> str:
+    if difference.low is not None and difference.low > 0:
+        return "higher"
+    if difference.high is not None and difference.high < 0:
+        return "lower"
+    return "not told apart"
+
+
+def _ends(interval: Interval) -> str:
+    if interval.low is None or interval.high is None:
+        return ""
+    return f"[{interval.low:+.2f}, {interval.high:+.2f}]"
