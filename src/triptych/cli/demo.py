@@ -52,7 +52,7 @@ def _supervised(**changes: Any) -> SFTConfig:
 
 def _reinforced(**changes: Any) -> GRPOConfig:
     settings: dict[str, Any] = {
-        "learning_rate": 1.5e-4,
+        "learning_rate": 3e-4,
         "warmup_steps": 5,
         "adam_beta2": 0.95,
         "max_steps": 40,
@@ -93,7 +93,7 @@ class DemoConfig:
         )
     )
     """The tiny base model: text only, no clips."""
-    cold_start: SFTConfig = field(default_factory=lambda: _supervised(max_steps=220))
+    cold_start: SFTConfig = field(default_factory=lambda: _supervised(max_steps=300))
     """Supervised fine-tuning on references."""
     uniform: GRPOConfig = field(
         default_factory=lambda: _reinforced(

@@ -31,7 +31,8 @@ def print_evaluation(arms: Mapping[str, Summary], console: Console | None = None
         for arm in arms:
             table.add_column(arm.replace("_", " "), justify="right", no_wrap=True)
         for metric in dict.fromkeys(metric for column in columns for metric in column):
-            if metric in HIDDEN:
+            # Single elements of the context only once, for all samples together.
+            if metric in HIDDEN or (metric.startswith("context.") and split != splits[0]):
                 continue
             cells = [column.get(metric) for column in columns]
             size = next((cell.n for cell in cells if cell), 0)
@@ -41,7 +42,7 @@ def print_evaluation(arms: Mapping[str, Summary], console: Console | None = None
 
 def wide_console() -> Console:
     """A console that does not squeeze a table of four arms into the 80 columns of a pipe."""
-    return Console(width=max(Console().width, 110))
+    return Console(width=max(Console().width, 120))
 
 
 def cell_text(interval: Interval | None) -> str:
@@ -59,7 +60,7 @@ def verdict_lines(differences: Mapping[str, Summary]) -> list[str]:
     for pair, summary in differences.items():
         first, second = (name.replace("_", " ") for name in pair.split(" - "))
         parts = [
-            f"{label} {_verdict(interval)} ({interval.mean:+.3f} {_ends(interval)})"
+            f"{label} {_verdict(interval)} ({interval.mean:+.3f}{_ends(interval)})"
             for label, split, metric in HEADLINE
             if (interval := summary.get(split, {}).get(metric))
         ]
@@ -78,4 +79,4 @@ def _verdict(difference: Interval) -> str:
 def _ends(interval: Interval) -> str:
     if interval.low is None or interval.high is None:
         return ""
-    return f"[{interval.low:+.2f}, {interval.high:+.2f}]"
+    return f" [{interval.low:+.2f}, {interval.high:+.2f}]"

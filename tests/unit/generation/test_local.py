@@ -1,9 +1,12 @@
 """Prefill once and expand must write what plain `generate` writes, token for token."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 
-from triptych.data.sample import Sample
+from triptych.data.sample import Media, MediaKind, Sample
 from triptych.generation import SamplingConfig, StopReason
 from triptych.generation.local import LocalEngine
 from triptych.generation.sampling import sample_tokens
@@ -42,6 +45,17 @@ def test_greedy_equals_generate(tiny: OmniModel, samples: list[Sample]) -> None:
         assert [list(c.token_ids) for c in group] == [expected, expected]
 
 
+def test_image_video_and_audio_together(
+    tiny: OmniModel, samples: list[Sample], tmp_path: Path
+) -> None:
+    path = tmp_path / "still.png"
+    Image.new("RGB", (84, 56), (200, 30, 90)).save(path)
+    still = Media(kind=MediaKind.IMAGE, path=path)
+    sample = samples[0].model_copy(update={"media": (still, *samples[0].media)})
+    ((completion,),) = LocalEngine(tiny).generate([sample], 1, GREEDY)
+    assert list(completion.token_ids) == plain_generate(tiny, sample, 12)
+
+
 def test_batch_size_does_not_matter(tiny: OmniModel, samples: list[Sample]) -> None:
     one = LocalEngine(tiny, max_sequences=1).generate(samples[:6], 1, GREEDY)
     many = LocalEngine(tiny, max_sequences=64).generate(samples[:6], 1, GREEDY)
@@ -72,26 +86,25 @@ def test_seed_decides_and_global_state_stays(tiny: OmniModel, samples: list[Samp
     assert len({c.token_ids for c in first[0]}) > 1, "completions of a group must differ"
 
 
-def test_stop_reasons(tiny: OmniModel, samples: list[Sample]) -> None:
-    end = tiny.end_token_ids[0]
-    with torch.no_grad():
-        tiny.thinker.lm_head.weight[end] = 0
-    long = LocalEngine(tiny).generate(samples[:1], 1, SamplingConfig(max_new_tokens=5))[0][0]
-    assert len(long.token_ids) == len(long.forced)
-    if long.stop_reason is StopReason.LENGTH:
-        assert len(long.token_ids) == 5
-
-    class AlwaysEnds(LocalEngine):
-        pass
-
-    original = tiny.logits
-    tiny.logits = lambda hidden: original(hidden).index_fill(  # type: ignore[method-assign]
-        -1, torch.tensor([end]), 1e4
+@pytest.mark.parametrize("certain", [True, False])
+def test_stop_reasons(
+    tiny: OmniModel, samples: list[Sample], certain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An end token that is certain, and one that is impossible."""
+    end, logits = tiny.end_token_ids[0], tiny.logits
+    value = 1e4 if certain else -torch.inf
+    monkeypatch.setattr(
+        tiny, "logits", lambda hidden: logits(hidden).index_fill(-1, torch.tensor([end]), value)
     )
-    ended = AlwaysEnds(tiny).generate(samples[:1], 1, GREEDY)[0][0]
-    assert ended.stop_reason is StopReason.END
-    assert ended.token_ids == (end,)
-    assert ended.text == ""
+    ((completion,),) = LocalEngine(tiny).generate(samples[:1], 1, GREEDY)
+    if certain:
+        assert completion.stop_reason is StopReason.END
+        assert completion.token_ids == (end,)
+        assert completion.text == ""
+    else:
+        assert completion.stop_reason is StopReason.LENGTH
+        assert len(completion.token_ids) == len(completion.forced) == GREEDY.max_new_tokens
+        assert completion.text
 
 
 def test_the_mode_of_the_model_is_restored(tiny: OmniModel, samples: list[Sample]) -> None:

@@ -193,11 +193,11 @@ def _pitch_contour(
     base, motion = nuisance.base_pitch, nuisance.pitch_motion
     match pitch:
         case Pitch.RISING:
-            return base * (1 + (0.5 + 0.4 * motion) * times / SECONDS)
+            return base * (1 + (0.7 + 0.4 * motion) * times / SECONDS)
         case Pitch.FLAT:
             return np.full_like(times, base)
         case Pitch.TREMBLING:
-            depth = 0.10 + 0.06 * motion
+            depth = 0.14 + 0.06 * motion
             return base * (1 + depth * np.sin(2 * np.pi * nuisance.tremor_rate * times))
 
 
