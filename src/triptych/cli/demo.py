@@ -52,7 +52,7 @@ def _supervised(**changes: Any) -> SFTConfig:
 
 def _reinforced(**changes: Any) -> GRPOConfig:
     settings: dict[str, Any] = {
-        "learning_rate": 3e-4,
+        "learning_rate": 1.5e-4,
         "warmup_steps": 5,
         "adam_beta2": 0.95,
         "max_steps": 40,
