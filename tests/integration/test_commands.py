@@ -83,6 +83,7 @@ def test_resume_keeps_what_is_done(demo: Path, tmp_path: Path) -> None:
     assert main(["demo", "--out", str(run), *SMALL, "--resume"]) == 0
     first, second = (json.loads((f / "results.json").read_text()) for f in (demo, run))
     assert second["evaluation"] == first["evaluation"]
+    assert second["seconds"]["cold_start"] == first["seconds"]["cold_start"]
     after = (run / "models" / "cold_start" / "model.safetensors").stat().st_mtime_ns
     assert after == weights
 

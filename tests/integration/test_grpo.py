@@ -104,6 +104,29 @@ def test_a_reward_reaches_only_its_own_stage(
             assert changed[regions[0] == region].max() > 1e-4
 
 
+def test_training_moves_probability_to_what_was_rewarded(
+    tiny: OmniModel, samples: list[Sample], replay_trainer: Build
+) -> None:
+    """The right and the wrong completion differ in the answer alone."""
+    trainer = replay_trainer(tiny, samples[:4], groups_per_micro_batch=4, max_steps=8, beta=0.0)
+
+    def margin() -> float:
+        (batch,) = trainer._batches
+        answers_RT = trainer._logps(tiny, batch) * (batch.stage_ids_RT == ANSWER)
+        right, wrong = answers_RT.sum(-1).reshape(4, 4)[:, :2].unbind(-1)
+        return float((right - wrong).mean())
+
+    before: list[float] = []
+
+    class AfterTheRollout(TrainerCallback):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            before.append(margin())
+
+    trainer.add_callback(AfterTheRollout())
+    trainer.fit()
+    assert margin() > before[0] + 1
+
+
 def test_one_batch_equals_accumulated_micro_batches(
     tiny_folder: Any, samples: list[Sample], replay_trainer: Build
 ) -> None:

@@ -259,6 +259,14 @@ def test_results_that_cannot_be_written_leave_the_old_ones(run: RunFolder) -> No
     assert list(contents(run.path)) == ["results.json"]
 
 
+def test_a_reader_keeps_the_whole_old_file_while_a_new_one_takes_its_place(run: RunFolder) -> None:
+    run.write_results({"a": 1})
+    with run.results_path.open() as reader:
+        run.write_results({"b": 2})
+        assert json.load(reader) == {"a": 1}
+    assert run.results() == {"b": 2}
+
+
 @pytest.mark.parametrize(
     ("text", "cause"), [("{", "not valid JSON"), ("[]", "must hold a JSON object")]
 )

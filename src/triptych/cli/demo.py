@@ -52,7 +52,7 @@ def _supervised(**changes: Any) -> SFTConfig:
 
 def _reinforced(**changes: Any) -> GRPOConfig:
     settings: dict[str, Any] = {
-        "learning_rate": 1.5e-4,
+        "learning_rate": 1e-4,
         "warmup_steps": 5,
         "adam_beta2": 0.95,
         "max_steps": 40,
@@ -139,7 +139,8 @@ class Demo:
         self.config, self.console = config, console
         self.folder = RunFolder.create(config.out, resume=config.resume)
         self.folder.write_config(config)
-        self.seconds: dict[str, float] = {}
+        earlier = self.folder.results() if self.folder.results_path.exists() else {}
+        self.seconds: dict[str, float] = earlier.get("seconds", {})
 
     def run(self) -> None:
         summary = self.make_clips()
@@ -168,26 +169,28 @@ class Demo:
         from triptych.data.clips import text_only_samples
         from triptych.models.tiny import build_tiny
 
+        if self.done("base"):
+            return
         with self.phase("base", "a tiny Qwen2.5-Omni, text drills"):
-            if self.done("base"):
-                return
             fresh = build_tiny(self.config.out / "models" / "untrained", self.config.seed)
             drills = text_only_samples(self.config.text_drills, self.config.seed)
             self.train("base", self.load(fresh), drills, self.config.base)
             shutil.rmtree(fresh)
 
     def supervise(self, arm: str, start: str, split: str) -> None:
+        if self.done(arm):
+            return
         with self.phase(arm, f"supervised fine-tuning on {split}"):
-            if not self.done(arm):
-                config: SFTConfig = getattr(self.config, arm)
-                self.train(arm, self.load(self.model_path(start)), self.samples(split), config)
+            config: SFTConfig = getattr(self.config, arm)
+            self.train(arm, self.load(self.model_path(start)), self.samples(split), config)
 
     def reinforce(self, arm: str) -> None:
+        if self.done(arm):
+            return
         with self.phase(arm, "GRPO on rl-biased"):
-            if not self.done(arm):
-                config: GRPOConfig = getattr(self.config, arm)
-                model = self.load(self.model_path("cold_start"))
-                self.train(arm, model, self.samples("rl-biased"), config)
+            config: GRPOConfig = getattr(self.config, arm)
+            model = self.load(self.model_path("cold_start"))
+            self.train(arm, model, self.samples("rl-biased"), config)
 
     def train(self, arm: str, model: "OmniModel", samples: Any, config: "TrainingConfig") -> None:
         from dataclasses import replace
@@ -252,7 +255,6 @@ class Demo:
         self.folder.write_results(record)
         with self.phase("report", "one HTML page"):
             build_report(self.folder.path)
-        self.folder.update_results({"seconds": self.seconds})
 
     def differences(self, results: "Mapping[str, EvaluationResult]") -> dict[str, Any]:
         """Paired: the same questions, answered by two arms."""
@@ -283,11 +285,12 @@ class Demo:
 
     @contextmanager
     def phase(self, name: str, what: str) -> Iterator[None]:
-        """Announce a phase and take its time."""
+        """Announce a phase and take its time, which a resumed demo keeps."""
         self.console.print(f"[bold]{name}[/bold]: {what}")
         begun = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - begun, 1)
+        self.folder.update_results({"seconds": self.seconds})
 
     def load(self, path: Path) -> "OmniModel":
         from triptych.models import OmniModel

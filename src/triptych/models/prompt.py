@@ -3,8 +3,9 @@
 Shapes: P prompt tokens, 3 rope axes.
 """
 
+import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,6 +21,9 @@ from triptych.models.families.base import DecodedMedia
 from triptych.stages import StageFormat, build_messages
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+_TOLD_AT_MOST = 10
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class PromptEncoder:
         self._thinker, self._processor, self._family = thinker, processor, family
         self._budget, self._format = budget, fmt
         self._cache_bytes, self._used = cache_bytes, 0
+        self._told = 0
         self._cache: OrderedDict[tuple[Any, ...], Prompt] = OrderedDict()
 
     def encode(self, sample: Sample) -> Prompt:
@@ -92,6 +97,15 @@ class PromptEncoder:
             _, oldest = self._cache.popitem(last=False)
             self._used -= oldest.num_bytes
 
+    def _tell(self, sample: Sample, notices: Sequence[str]) -> None:
+        """Say what was cut, but do not fill the screen with it."""
+        for notice in notices:
+            self._told += 1
+            if self._told <= _TOLD_AT_MOST:
+                _log.warning("sample %s: %s", sample.id, notice)
+            if self._told == _TOLD_AT_MOST:
+                _log.warning("further media are cut to the budget without a line of their own")
+
     def _encode(self, sample: Sample) -> Prompt:
         messages = build_messages(
             sample.question,
@@ -111,13 +125,15 @@ class PromptEncoder:
             MediaKind.AUDIO,
             lambda m: decode_audio(m.path, self._budget, start=m.start, end=m.end),
         )
-        encoded = self._family.encode(
-            self._processor, messages, DecodedMedia(images, videos, audios)
-        )
-        with torch.no_grad():
+        # Not under a trainer's autocast: the feature extractor computes its spectra with torch.
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            encoded = self._family.encode(
+                self._processor, messages, DecodedMedia(images, videos, audios)
+            )
             positions, following = self._family.positions(self._thinker, encoded)
         notices = [notice for video in videos for notice in video.notices]
         notices += [notice for audio in audios for notice in audio.notices]
+        self._tell(sample, notices)
         return Prompt(encoded.input_ids_P, positions, following, encoded.features, tuple(notices))
 
 

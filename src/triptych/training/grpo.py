@@ -211,14 +211,14 @@ class GRPOTrainer(StageTrainer):
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self.state.global_step % self.config.num_iterations == 0:
             self._batches = self._roll_out(samples)
-        elif self._restored:
+        elif len(self._restored) == len(samples):
             pairs = zip(self._restored, samples, strict=True)
             self._batches = [MicroBatch.from_state(s, self.omni, part) for s, part in pairs]
         self._restored = []
         if not self._batches:
             raise ConfigError(
                 f"step {self.state.global_step} goes on with a rollout that the checkpoint does "
-                "not hold; resume with the num_iterations that the run began with"
+                "not hold; resume with the num_iterations and micro-batches that the run began with"
             )
         normalizer = self.total_over_ranks(sum(int(b.mask_RT.sum()) for b in self._batches))
         return [{"batch": batch} for batch in self._batches], normalizer.clamp(min=1)

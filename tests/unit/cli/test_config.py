@@ -293,6 +293,28 @@ def test_a_config_inherits_the_docs_of_its_base() -> None:
     assert field_docs(Child) == {"model": "Name of the model.", "strict": "How strict."}
 
 
+def test_one_command_line_does_not_change_the_defaults_of_the_next() -> None:
+    @dataclass(frozen=True)
+    class Arm:
+        """An arm."""
+
+        weights: dict[str, float] = field(default_factory=lambda: {"answer": 0.5})
+        """Weights."""
+
+    @dataclass(frozen=True)
+    class Demo:
+        """Arms."""
+
+        arm: Arm = Arm()
+        """An arm."""
+
+    def arm(*words: str) -> Arm:
+        return parse(Demo, words, prog="triptych demo", description="").config.arm
+
+    assert arm("--arm.weights.answer", "1").weights == {"answer": 1.0}
+    assert arm().weights == {"answer": 0.5}
+
+
 def test_numbers_without_a_dot_keep_their_value_through_yaml() -> None:
     assert yaml.safe_load(to_yaml({"rate": 1e-5})) == {"rate": 1e-5}
     assert (

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import signal
@@ -248,6 +249,15 @@ def test_the_same_set_is_reused_and_a_damaged_one_made_again(tmp_path: Path) -> 
         path.unlink() if damage is None else path.write_bytes(damage)
         assert not make_clips(folder, 3, SMALL, jobs=1).reused
         assert content(folder) == before
+
+
+def test_a_set_that_other_code_made_is_made_again(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    make_clips(folder, 3, SMALL, jobs=1)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "code": "older"}))
+    assert not make_clips(folder, 3, SMALL, jobs=1).reused
+    assert json.loads((folder / "manifest.json").read_text()) == manifest
 
 
 def test_an_older_set_is_replaced(tmp_path: Path) -> None:

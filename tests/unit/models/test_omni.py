@@ -145,6 +145,30 @@ def test_entropy_and_temperature(tiny: OmniModel, samples: list[Sample]) -> None
     assert (cold.entropies_N < hot.entropies_N).all()
 
 
+def test_a_trainers_autocast_does_not_reach_the_features(
+    tiny: OmniModel, samples: list[Sample]
+) -> None:
+    plain = tiny.encode(samples[0])
+    tiny.encoder.clear_cache()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = tiny.encode(samples[0])
+    for name, feature in plain.features.items():
+        assert mixed.features[name].equal(feature), name
+
+
+def test_what_the_budget_cuts_is_told_but_not_without_end(
+    tiny_folder: Path, samples: list[Sample], caplog: pytest.LogCaptureFixture
+) -> None:
+    short = MediaBudget(fps=4.0, max_seconds=0.5)
+    model = OmniModel.from_pretrained(tiny_folder, budget=short)
+    notices = [notice for sample in samples for notice in model.encode(sample).notices]
+    told = [record.getMessage() for record in caplog.records]
+    assert len(notices) > 11
+    assert told[0] == f"sample {samples[0].id}: {notices[0]}"
+    assert len(told) == 11
+    assert "further media" in told[-1]
+
+
 class TestErrors:
     def test_folder_without_processor(self, tiny_folder: Path, tmp_path: Path) -> None:
         for name in ("config.json", "model.safetensors"):

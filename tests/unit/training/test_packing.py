@@ -166,6 +166,7 @@ def test_an_image_joins_video_and_audio(
         assert (mine - reference).abs().max() < 1e-5
 
 
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable.*:FutureWarning")
 def test_gradient_checkpointing_changes_nothing(tiny: OmniModel, samples: list[Sample]) -> None:
     group = completions_of(tiny, [4, 6])
     packed = pack([tiny.encode(samples[0])], [group], tiny.pad_token_id, tiny.family)
