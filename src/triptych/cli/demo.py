@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from triptych.data.clips import ClipSummary
     from triptych.evaluation.summary import EvaluationResult
     from triptych.models import OmniModel
+    from triptych.models.prompt import PromptEncoder
     from triptych.training.config import TrainingConfig
     from triptych.training.trainer import Evaluate
 
@@ -141,6 +142,7 @@ class Demo:
         self.folder.write_config(config)
         earlier = self.folder.results() if self.folder.results_path.exists() else {}
         self.seconds: dict[str, float] = earlier.get("seconds", {})
+        self.encoder: PromptEncoder | None = None
 
     def run(self) -> None:
         summary = self.make_clips()
@@ -295,7 +297,10 @@ class Demo:
     def load(self, path: Path) -> "OmniModel":
         from triptych.models import OmniModel
 
-        return OmniModel.from_pretrained(path, budget=self.config.media)
+        model = OmniModel.from_pretrained(path, budget=self.config.media)
+        # All arms have one processor, so a clip that one has decoded is decoded for all.
+        self.encoder = model.encoder = self.encoder or model.encoder
+        return model
 
     def model_path(self, arm: str) -> Path:
         return self.folder.path / "models" / arm

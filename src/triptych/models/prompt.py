@@ -133,6 +133,7 @@ class PromptEncoder:
             positions, following = self._family.positions(self._thinker, encoded)
         notices = [notice for video in videos for notice in video.notices]
         notices += [notice for audio in audios for notice in audio.notices]
+        notices += [notice for image in images for notice in image.info.get("notices", ())]
         self._tell(sample, notices)
         return Prompt(encoded.input_ids_P, positions, following, encoded.features, tuple(notices))
 

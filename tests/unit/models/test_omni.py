@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from triptych.data.media import Audio, MediaBudget, decode_audio
-from triptych.data.sample import MediaKind, Sample
+from triptych.data.sample import Media, MediaKind, Sample
 from triptych.errors import MediaError, ModelError
 from triptych.models import OmniModel, OmniOutput
 from triptych.models.families import family_for
@@ -167,6 +168,17 @@ def test_what_the_budget_cuts_is_told_but_not_without_end(
     assert told[0] == f"sample {samples[0].id}: {notices[0]}"
     assert len(told) == 11
     assert "further media" in told[-1]
+
+
+def test_an_image_that_is_made_smaller_is_told(
+    tiny_folder: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    path = tmp_path / "large.png"
+    Image.new("RGB", (200, 100)).save(path)
+    model = OmniModel.from_pretrained(tiny_folder, budget=MediaBudget(max_pixels=10_000))
+    still = Media(kind=MediaKind.IMAGE, path=path)
+    (notice,) = model.encode(samples[0].model_copy(update={"media": (still,)})).notices
+    assert "large.png" in notice
 
 
 class TestErrors:
