@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
 import torch
+import transformers
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel
 
@@ -59,6 +60,7 @@ class OmniModel(nn.Module):
         fmt: StageFormat = DEFAULT_FORMAT,
     ) -> None:
         super().__init__()
+        _check_layout(thinker, family)
         self.thinker = thinker
         self.processor = processor
         self.tokenizer = processor.tokenizer
@@ -197,6 +199,22 @@ class OmniModel(nn.Module):
         return torch.tensor(
             sorted({*self.family.media_token_ids(self.thinker), *beyond}), device=self.device
         )
+
+
+def _check_layout(thinker: PreTrainedModel, family: Family) -> None:
+    """The decoder that we call must hold the media encoders.
+
+    Before transformers 5.21 `thinker.model` is the text model alone: it takes the media features as
+    unknown keywords and trains blind and deaf, without an error.
+    """
+    for tower, path in family.towers.items():
+        try:
+            thinker.get_submodule(path)
+        except AttributeError as error:
+            raise ModelError(
+                f"{family.name}: transformers {transformers.__version__} keeps no {tower} encoder "
+                f"at {path}, so media would be ignored; install transformers 5.21 or newer"
+            ) from error
 
 
 def _pad_token_id(tokenizer: Any) -> int:

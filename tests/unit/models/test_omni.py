@@ -202,6 +202,12 @@ class TestErrors:
         with pytest.raises(ModelError, match="'bert' is not supported; supported: qwen2_5_omni"):
             family_for("bert")
 
+    def test_a_decoder_without_its_encoders(self, tiny: OmniModel) -> None:
+        """As older versions of transformers lay the model out."""
+        del tiny.thinker.model.audio_tower
+        with pytest.raises(ModelError, match=r"no audio encoder at model\.audio_tower, so media"):
+            OmniModel(tiny.thinker, tiny.processor, tiny.family)
+
     def test_missing_clip_names_sample_and_file(
         self, tiny: OmniModel, samples: list[Sample], tmp_path: Path
     ) -> None:
