@@ -15,6 +15,7 @@ from triptych.data.sample import Media, MediaKind, Sample
 from triptych.errors import MediaError, ModelError
 from triptych.models import OmniModel, OmniOutput
 from triptych.models.families import family_for
+from triptych.models.prompt import PromptEncoder
 from triptych.models.tiny import build_tiny
 from triptych.training.packing import PackedBatch, pack
 from triptych.training.sft import target_ids
@@ -144,6 +145,37 @@ def test_entropy_and_temperature(tiny: OmniModel, samples: list[Sample]) -> None
     assert (hot.entropies_N > 0).all()
     assert (hot.entropies_N <= torch.tensor(float(choices)).log() + 1e-4).all()
     assert (cold.entropies_N < hot.entropies_N).all()
+
+
+def test_time_positions_follow_the_true_frame_rate(
+    tiny_folder: Path, samples: list[Sample]
+) -> None:
+    """25 positions a second, two frames a patch: 12 apart at 4 frames a second, 6 at 8."""
+    for fps, apart in ((4.0, 12), (8.0, 6)):
+        model = OmniModel.from_pretrained(tiny_folder, budget=MediaBudget(fps=fps))
+        prompt = model.encode(samples[0])
+        video = prompt.input_ids == model.config.video_token_id
+        times = prompt.position_ids[0][video].unique()
+        assert times.diff().tolist() == [apart] * (int(fps) // 2 - 1)
+
+
+def test_prompts_are_kept_by_what_they_say(tiny: OmniModel, samples: list[Sample]) -> None:
+    other = samples[0].model_copy(update={"options": tuple(reversed(samples[0].options))})
+    first, second = tiny.encode(samples[0]), tiny.encode(other)
+    assert not first.input_ids.equal(second.input_ids)
+    assert tiny.encode(samples[0]) is first
+
+
+def test_the_oldest_prompts_make_room(tiny: OmniModel, samples: list[Sample]) -> None:
+    size = tiny.encode(samples[0]).num_bytes
+    encoder = PromptEncoder(
+        tiny.thinker, tiny.processor, tiny.family, MediaBudget(fps=4.0), tiny.format,
+        cache_bytes=int(2.5 * size),
+    )  # fmt: skip
+    first, second, third = (encoder.encode(sample) for sample in samples[:3])
+    assert encoder.encode(samples[2]) is third
+    assert encoder.encode(samples[1]) is second
+    assert encoder.encode(samples[0]) is not first
 
 
 def test_a_trainers_autocast_does_not_reach_the_features(
