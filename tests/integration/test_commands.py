@@ -173,6 +173,8 @@ class TestBadInput:
         for name in ("config.json", "model.safetensors"):
             shutil.copy(tiny_folder / name, bare)
         assert "processor" in say(data, model=bare)
+        # Nothing was written, so the corrected command may use the same folder.
+        assert not any((tmp_path / "run").iterdir())
 
     def test_config_with_an_unknown_key(
         self, data: Path, say: Callable[..., str], tmp_path: Path

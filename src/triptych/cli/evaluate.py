@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from triptych.cli.config import argument
-from triptych.cli.model import ModelConfig, load_model
+from triptych.cli.model import ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ def run(config: EvalConfig) -> None:
     every completion with its scores to OUT/predictions/model.jsonl.
     """
     from triptych.cli.tables import print_evaluation
-    from triptych.cli.training import open_run
+    from triptych.cli.training import start_run
     from triptych.data.sample import read_samples
     from triptych.evaluation.runner import evaluate
     from triptych.evaluation.summary import summary_to_json
@@ -38,9 +38,9 @@ def run(config: EvalConfig) -> None:
     from triptych.generation.local import LocalEngine
 
     samples = read_samples(config.data)
-    run_folder = open_run(config, config.out, [config.data], resume=False)
+    run_folder, model = start_run(config, config.out, [config.data])
     result = evaluate(
-        LocalEngine(load_model(config), max_sequences=config.batch_size),
+        LocalEngine(model, max_sequences=config.batch_size),
         samples,
         SamplingConfig(max_new_tokens=config.max_new_tokens, temperature=0),
         batch_size=config.batch_size,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from triptych.cli.config import argument
-from triptych.cli.model import ModelConfig, load_model
+from triptych.cli.model import ModelConfig
 from triptych.training.grpo import GRPOConfig
 
 
@@ -35,16 +35,16 @@ def run(config: GrpoCommand) -> None:
     The trained model is an ordinary folder, OUT/models/grpo. With several GPUs:
     accelerate launch -m triptych grpo OUT ...
     """
-    from triptych.cli.training import open_run, validation_hook
+    from triptych.cli.training import start_run, validation_hook
     from triptych.data.sample import read_samples
     from triptych.rewards.registry import resolve
     from triptych.training.grpo import train_grpo
 
     rewards = {name: resolve(target) for name, target in config.rewards.items()}
     samples = read_samples(config.train)
-    run_folder = open_run(config, config.out, [config.train], resume=config.resume)
+    run_folder, model = start_run(config, config.out, [config.train], resume=config.resume)
     result = train_grpo(
-        load_model(config),
+        model,
         samples,
         rewards,
         config,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from triptych.cli.config import argument
-from triptych.cli.model import ModelConfig, load_model
+from triptych.cli.model import ModelConfig
 from triptych.training.sft import SFTConfig
 
 
@@ -28,14 +28,14 @@ def run(config: SftCommand) -> None:
     The trained model is an ordinary folder, OUT/models/sft. With several GPUs:
     accelerate launch -m triptych sft OUT ...
     """
-    from triptych.cli.training import open_run, validation_hook
+    from triptych.cli.training import start_run, validation_hook
     from triptych.data.sample import read_samples
     from triptych.training.sft import train_sft
 
     samples = read_samples(config.train)
-    run_folder = open_run(config, config.out, [config.train], resume=config.resume)
+    run_folder, model = start_run(config, config.out, [config.train], resume=config.resume)
     result = train_sft(
-        load_model(config),
+        model,
         samples,
         config,
         run_folder,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from triptych.cli.model import load_model
 from triptych.runs import RunFolder
 
 if TYPE_CHECKING:
@@ -11,12 +12,19 @@ if TYPE_CHECKING:
     from triptych.training.trainer import Evaluate
 
 
-def open_run(config: Any, out: Path, data: Sequence[Path], *, resume: bool) -> RunFolder:
-    """The run folder with config and environment written; refuses one that is in use."""
+def start_run(
+    config: Any, out: Path, data: Sequence[Path], *, resume: bool = False
+) -> "tuple[RunFolder, OmniModel]":
+    """The run folder with config and environment written, and the model that `config` names.
+
+    A folder in use is refused before the model is loaded, and a model that cannot be loaded
+    leaves the folder empty, so that the corrected command may use it.
+    """
     run = RunFolder.create(out, resume=resume)
+    model = load_model(config)
     run.write_config(config)
     run.write_environment(seed=config.seed, data=data)
-    return run
+    return run, model
 
 
 def validation_hook(path: Path | None, max_new_tokens: int = 512) -> "Evaluate | None":

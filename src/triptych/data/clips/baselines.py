@@ -5,6 +5,7 @@ another: given what it may know, it picks the offered option that was right most
 the cues themselves, so no model that only looks, or only listens, can do better but by luck.
 """
 
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -59,9 +60,9 @@ def _nothing(sample: Sample) -> Hashable:
     return None
 
 
-class _Baseline:
-    def letter(self, sample: Sample) -> str:
-        raise NotImplementedError
+class _Baseline(ABC):
+    @abstractmethod
+    def letter(self, sample: Sample) -> str: ...
 
     def accuracy(self, samples: Sequence[Sample]) -> float:
         return sum(self.letter(sample) == sample.answer for sample in samples) / len(samples)
