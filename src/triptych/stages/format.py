@@ -1,7 +1,7 @@
 """The output format: which stages a completion has, how it is written and how it is read.
 
 A completion is valid when it is exactly the stages in their order, each opened and closed once,
-with white space at most around them::
+with white space at most around them (and not even that where the format says so)::
 
     <context>what is seen and heard</context><think>from context to answer</think><answer>B</answer>
 
@@ -72,6 +72,8 @@ class StageFormat:
         ),
         StageSpec("answer", "<answer>", "</answer>", purpose="only the final answer"),
     )
+    space_between: bool = True
+    """Whether white space may stand before, between and after the stages."""
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -148,8 +150,8 @@ class ViolationKind(StrEnum):
     """The stage is closed but its body is blank, and may not be. Position: the body."""
 
     TEXT_OUTSIDE = "text_outside"
-    """Something other than white space follows no opening tag. Position: its first character.
-    For text the stage is None; for a closing tag that closes nothing, its stage."""
+    """Something other than allowed white space follows no opening tag. Position: its first
+    character. For text the stage is None; for a closing tag that closes nothing, its stage."""
 
     TRUNCATED = "truncated"
     """The stage is opened and never closed. Position: its last opening tag."""
@@ -213,7 +215,7 @@ def parse(text: str, fmt: StageFormat = DEFAULT_FORMAT) -> StagedOutput:
     tags = _scan(text, fmt)
     spans = {name: _body_span(name, tags, len(text)) for name in fmt.names}
     bodies = {name: text[slice(*span)].strip() if span else None for name, span in spans.items()}
-    violations = [*_check_tags(tags, fmt, len(text)), *_check_outside(text, tags)]
+    violations = [*_check_tags(tags, fmt, len(text)), *_check_outside(text, tags, fmt)]
     truncated = {v.stage for v in violations if v.kind is ViolationKind.TRUNCATED}
     for stage in fmt.stages:
         span = spans[stage.name]
@@ -290,10 +292,10 @@ def _check_tags(tags: list[_Tag], fmt: StageFormat, text_length: int) -> Iterato
             yield Violation(ViolationKind.MISSING, name, text_length)
 
 
-def _check_outside(text: str, tags: list[_Tag]) -> Iterator[Violation]:
-    """One violation for each stretch of text that follows no opening tag and is not blank."""
+def _check_outside(text: str, tags: list[_Tag], fmt: StageFormat) -> Iterator[Violation]:
+    """One violation for each stretch of text that follows no opening tag and may not be there."""
     for before, after in pairwise([_boundary(0), *tags, _boundary(len(text))]):
         gap = text[before.end : after.start]
-        if not before.opens and (stray := gap.lstrip()):
+        if not before.opens and (stray := gap.lstrip() if fmt.space_between else gap):
             position = after.start - len(stray)
             yield Violation(ViolationKind.TEXT_OUTSIDE, None, position)

@@ -64,6 +64,23 @@ def completion_text(
     return b"".join(token_pieces(token_ids, tokenizer, fmt)).decode("utf-8", "replace")
 
 
+def vocabulary_pieces(
+    tokenizer: "PreTrainedTokenizerBase", size: int, fmt: StageFormat = DEFAULT_FORMAT
+) -> tuple[list[bytes], bool]:
+    """The bytes of each id below `size`, and whether a space goes between them (word level).
+
+    Raises:
+        ValueError: what a token contributes depends on its neighbours in other ways.
+    """
+    reading = _reading(tokenizer, fmt)
+    if reading.table is None:
+        raise ValueError(
+            f"the tokens of {type(tokenizer).__name__} have no bytes of their own, so the format "
+            "cannot be enforced; use a byte-level or SentencePiece tokenizer, or enforce nothing"
+        )
+    return [reading.table[token_id] for token_id in range(size)], reading.words
+
+
 def stage_ids(
     token_ids: Sequence[int],
     tokenizer: "PreTrainedTokenizerBase",
