@@ -1,5 +1,5 @@
 """Completions from prompts."""
 
-from triptych.generation.engine import Completion, Engine, SamplingConfig, StopReason
+from triptych.generation.engine import Completion, Enforce, Engine, SamplingConfig, StopReason
 
-__all__ = ["Completion", "Engine", "SamplingConfig", "StopReason"]
+__all__ = ["Completion", "Enforce", "Engine", "SamplingConfig", "StopReason"]

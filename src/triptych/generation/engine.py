@@ -1,7 +1,7 @@
 """What every engine that writes completions takes and gives."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -15,6 +15,17 @@ class StopReason(StrEnum):
     """The model emitted an end token."""
     LENGTH = "length"
     """``max_new_tokens`` was reached: the completion is truncated."""
+
+
+class Enforce(StrEnum):
+    """What a completion is held to, token by token, while it is written."""
+
+    OFF = "off"
+    """Nothing: the model as it is."""
+    STAGES = "stages"
+    """The stages of the format in their order, within their budgets."""
+    STAGES_AND_ANSWER = "stages+answer"
+    """The same, and an answer of the form that the question asks for."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,12 @@ class SamplingConfig:
     """Keep this many most likely tokens; 0 keeps all."""
     seed: int = 0
     """Seed of the sampler's own generator: global random state is neither read nor moved."""
+    enforce: Enforce = Enforce.OFF
+    """What the completion is held to. Enforced completions are valid and end in time."""
+    min_stage_tokens: Mapping[str, int] = field(default_factory=dict)
+    """Fewest tokens of a stage's body, by stage, when enforced; 0 sets none."""
+    max_stage_tokens: Mapping[str, int] = field(default_factory=dict)
+    """Most tokens of a stage's body, by stage, when enforced; 0 sets none."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +58,15 @@ class Completion:
         token_ids: generated ids, the end token included when it was emitted.
         text: their text without the end token, as ``stages.parse`` reads it.
         stop_reason: why it ended.
-        forced: per token, True where a grammar left only one choice (no gradient flows there).
+        forced: per token, True where the enforcement left one choice (no gradient flows there).
+        overruled: tokens that the model drew otherwise and the enforcement refused.
     """
 
     token_ids: tuple[int, ...]
     text: str
     stop_reason: StopReason
     forced: tuple[bool, ...]
+    overruled: int = 0
 
 
 class Engine(Protocol):

@@ -6,19 +6,23 @@ different length share a batch by padding on the left.
 Shapes: B prompts, P longest prompt, R = B*n sequences, 3 rope axes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
 from triptych.data.sample import Sample
+from triptych.generation.enforcement import Draw, Grammars
 from triptych.generation.engine import Completion, SamplingConfig, StopReason
-from triptych.generation.sampling import sample_tokens
 from triptych.models.omni import OmniModel
 from triptych.models.prompt import Prompt
 from triptych.stages import completion_text
+
+OnStep: TypeAlias = Callable[[Sequence[int]], None]
+"""Told the token of each sequence of a batch; the padding token where one has ended."""
 
 
 class LocalEngine:
@@ -31,12 +35,23 @@ class LocalEngine:
     def __init__(self, model: OmniModel, max_sequences: int = 64) -> None:
         self.model = model
         self.max_sequences = max_sequences
+        self.grammars = Grammars(model)
 
     @torch.no_grad()
     def generate(
-        self, samples: Sequence[Sample], n: int, sampling: SamplingConfig
+        self,
+        samples: Sequence[Sample],
+        n: int,
+        sampling: SamplingConfig,
+        on_step: OnStep | None = None,
     ) -> list[list[Completion]]:
-        """See ``Engine.generate``. Raises MediaError when a sample's media cannot be decoded."""
+        """See ``Engine.generate``; ``on_step`` is told of each decoding step.
+
+        Raises:
+            ConfigError: no completion fits the budgets that are enforced.
+            MediaError: a sample's media cannot be decoded.
+        """
+        grammars = [self.grammars.for_sample(sample, sampling) for sample in samples]
         prompts = [self.model.encode(sample) for sample in samples]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].input_ids))
         size = max(1, self.max_sequences // n)
@@ -45,46 +60,42 @@ class LocalEngine:
         with _evaluating(self.model):
             for start in range(0, len(order), size):
                 chunk = order[start : start + size]
-                groups = self._decode([prompts[i] for i in chunk], n, sampling, generator)
-                for index, group in zip(chunk, groups, strict=True):
-                    completions[index] = group
+                draw = Draw([grammars[i] for i in chunk for _ in range(n)], sampling, generator)
+                done = self._decode([prompts[i] for i in chunk], n, draw, on_step)
+                for place, index in enumerate(chunk):
+                    completions[index] = done[place * n : (place + 1) * n]
         return completions
 
     def _decode(
-        self,
-        prompts: Sequence[Prompt],
-        n: int,
-        sampling: SamplingConfig,
-        generator: torch.Generator,
-    ) -> list[list[Completion]]:
-        model = self.model
+        self, prompts: Sequence[Prompt], n: int, draw: Draw, on_step: OnStep | None
+    ) -> list[Completion]:
+        model, ends = self.model, self.model.end_token_ids
         state = _Prefilled.run(model, prompts, n)
-        ends = torch.tensor(model.end_token_ids, device=model.device)
-        finished_R = torch.zeros(state.size, dtype=torch.bool, device=model.device)
-        tokens: list[Tensor] = []
+        rows: list[list[int]] = [[] for _ in range(state.size)]
+        running = set(range(state.size))
         logits_RV = state.logits_RV
-        for step in range(sampling.max_new_tokens):
-            token_R = sample_tokens(logits_RV, sampling, generator)
-            token_R = token_R.masked_fill(finished_R, model.pad_token_id)
-            tokens.append(token_R)
-            finished_R |= torch.isin(token_R, ends)
-            if bool(finished_R.all()) or step == sampling.max_new_tokens - 1:
+        for step in range(draw.sampling.max_new_tokens):
+            tokens = draw(logits_RV, running, model.pad_token_id)
+            for row in tuple(running):
+                rows[row].append(tokens[row])
+                if tokens[row] in ends:
+                    running.remove(row)
+            if on_step:
+                on_step(tokens)
+            if not running or step == draw.sampling.max_new_tokens - 1:
                 break
-            logits_RV = state.step(model, token_R)
-        rows = torch.stack(tokens, dim=1).tolist()
-        done = [self._completion(row) for row in rows]
-        return [done[i : i + n] for i in range(0, len(done), n)]
+            logits_RV = state.step(model, torch.tensor(tokens, device=model.device))
+        return [self._completion(ids, *draw.record(row)) for row, ids in enumerate(rows)]
 
-    def _completion(self, row: list[int]) -> Completion:
-        ends = self.model.end_token_ids
-        stop = next((i for i, token in enumerate(row) if token in ends), None)
-        ids = row if stop is None else row[: stop + 1]
-        body = row if stop is None else row[:stop]
+    def _completion(self, ids: list[int], forced: Sequence[bool], overruled: int) -> Completion:
+        ended = ids[-1] in self.model.end_token_ids
+        body = ids[:-1] if ended else ids
         return Completion(
             token_ids=tuple(ids),
             text=completion_text(body, self.model.tokenizer, self.model.format),
-            stop_reason=StopReason.LENGTH if stop is None else StopReason.END,
-            forced=(False,) * len(ids),
+            stop_reason=StopReason.END if ended else StopReason.LENGTH,
+            forced=tuple(forced) or (False,) * len(ids),
+            overruled=overruled,
         )
 
 
