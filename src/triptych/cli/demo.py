@@ -214,11 +214,13 @@ class Demo:
     def evaluate(self) -> "dict[str, EvaluationResult]":
         """Every arm on the test split, once."""
         from triptych.evaluation.runner import evaluate
-        from triptych.generation import SamplingConfig
+        from triptych.generation import Enforce, SamplingConfig
         from triptych.generation.local import LocalEngine
 
         samples = self.samples("test-balanced")
-        sampling = SamplingConfig(max_new_tokens=MAX_NEW_TOKENS, temperature=0)
+        sampling = SamplingConfig(
+            max_new_tokens=MAX_NEW_TOKENS, temperature=0, enforce=Enforce.STAGES
+        )
         results = {}
         with self.phase("evaluation", f"{len(samples)} questions of test-balanced, greedy"):
             for arm in ARMS:

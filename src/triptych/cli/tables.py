@@ -9,7 +9,7 @@ from rich.table import Table
 from triptych.evaluation.statistics import Interval
 from triptych.evaluation.summary import Summary
 
-HIDDEN = ("tokens", "truncated", "answer.alone")
+HIDDEN = ("tokens", "truncated", "forced", "answer.alone")
 HEADLINE = (
     ("answer", "balanced", "answer"),
     ("answer on conflict clips", "conflict", "answer"),

@@ -64,23 +64,36 @@ def score_items(
     rewards: Mapping[str, RewardFunction],
     samples: Sequence[Sample],
     completions: Sequence[Completion],
+    unenforced: Sequence[Completion] | None = None,
 ) -> list[ItemScore]:
     """Score one completion of each sample.
 
     Metrics: one per reward, by its name; ``answer.alone``; ``context_relevant`` and
     ``context_irrelevant``, the shares of the key elements that the answer does and does not
     depend on which the context names; ``context.NAME`` for each element; ``truncated`` (0 or 1);
-    ``tokens``, the end token included.
+    ``tokens``, the end token included. Where the format was enforced, ``format`` says nothing of
+    the model: then also ``format_unenforced``, whether what it writes by itself is valid, and
+    ``forced``, the share of tokens that were left no choice.
+
+    Args:
+        rewards: by name.
+        samples: what was asked.
+        completions: one per sample.
+        unenforced: what the model wrote by itself, where the format of `completions` was enforced.
 
     Raises:
         DataError: a sample and its completion do not go together.
         RewardError: a reward function failed.
     """
     table = score(rewards, samples, [completion.text for completion in completions])
-    return [
-        _item(sample, completion, _stage_scores(table, index, parse(completion.text)))
-        for index, (sample, completion) in enumerate(zip(samples, completions, strict=True))
-    ]
+    items = []
+    for index, (sample, completion) in enumerate(zip(samples, completions, strict=True)):
+        scores = _stage_scores(table, index, parse(completion.text))
+        if unenforced is not None:
+            scores["format_unenforced"] = float(parse(unenforced[index].text).valid)
+            scores["forced"] = sum(completion.forced) / len(completion.forced)
+        items.append(_item(sample, completion, scores))
+    return items
 
 
 def cluster_of(sample: Sample) -> str:

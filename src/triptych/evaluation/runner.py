@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
@@ -10,7 +11,7 @@ from triptych.data.sample import Sample
 from triptych.errors import DataError
 from triptych.evaluation.metrics import ItemScore, score_items
 from triptych.evaluation.summary import EvaluationResult, summarise
-from triptych.generation.engine import Completion, Engine, SamplingConfig
+from triptych.generation.engine import Completion, Enforce, Engine, SamplingConfig
 from triptych.rewards import RewardFunction, rule_rewards
 from triptych.stages.format import parse
 
@@ -35,7 +36,8 @@ def evaluate(
     Args:
         engine: writes the completions.
         samples: what to answer; no id may stand twice.
-        sampling: greedy by default.
+        sampling: greedy by default. Where it enforces the format, what the model writes by itself
+            is measured too, see `score_items`.
         rewards: the rule rewards by default.
         batch_size: samples per call of the engine.
         progress: told after each batch.
@@ -58,7 +60,8 @@ def evaluate(
         for start in range(0, len(samples), batch_size):
             batch = samples[start : start + batch_size]
             completions = _one_each(engine.generate(batch, 1, sampling), batch)
-            items = score_items(rewards, batch, completions)
+            unenforced = _unenforced(engine, batch, completions, sampling)
+            items = score_items(rewards, batch, completions, unenforced)
             if lines:
                 for sample, completion, item in zip(batch, completions, items, strict=True):
                     record = prediction_record(sample, completion, item, tuple(rewards))
@@ -94,6 +97,8 @@ def prediction_record(
         "scores": dict(item.scores),
         "elements": {name: str(status) for name, status in item.elements.items()},
         "stop_reason": str(completion.stop_reason),
+        "forced": sum(completion.forced),
+        "overruled": completion.overruled,
     }
 
 
@@ -123,6 +128,28 @@ def _check_samples(samples: Sequence[Sample]) -> None:
         if sample.id in seen:
             raise DataError(f"sample {sample.id!r} stands twice; give every sample its own id")
         seen.add(sample.id)
+
+
+def _unenforced(
+    engine: Engine,
+    samples: Sequence[Sample],
+    completions: Sequence[Completion],
+    sampling: SamplingConfig,
+) -> list[Completion] | None:
+    """What the model writes if nothing is enforced; None if nothing was.
+
+    A greedy completion in which nothing was refused is just that; only others are written again.
+    """
+    if sampling.enforce is Enforce.OFF:
+        return None
+    again = [i for i, one in enumerate(completions) if one.overruled or sampling.temperature > 0]
+    written = list(completions)
+    if again:
+        freely = replace(sampling, enforce=Enforce.OFF)
+        batch = [samples[i] for i in again]
+        for i, one in zip(again, _one_each(engine.generate(batch, 1, freely), batch), strict=True):
+            written[i] = one
+    return written
 
 
 def _one_each(

@@ -18,7 +18,7 @@ Summary: TypeAlias = dict[str, dict[str, Interval]]
 _ORDER = (
     *("answer", "answer.alone", "answer_"),
     *("context", "context_relevant", "context_irrelevant", "context."),
-    *("reasoning", "format"),
+    *("reasoning", "format", "format_unenforced"),
 )
 
 
@@ -155,4 +155,4 @@ def _rank(metric: str) -> int:
         if name.endswith(("_", ".")) and metric.startswith(name):
             return rank
     # Rewards of the user's own, then what is measured and not judged.
-    return len(_ORDER) + (metric in ("truncated", "tokens"))
+    return len(_ORDER) + (metric in ("truncated", "forced", "tokens"))

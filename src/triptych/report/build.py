@@ -23,7 +23,7 @@ from triptych.report.rollouts import clean, comparison_cards, rollout_cards
 _ROLLOUTS = 20
 _COMPARED = 6
 _ARM_STYLES = 8  # arm-0 ... arm-7 in the style sheet
-_HEADLINE = ("context", "reasoning", "format")
+_HEADLINE = ("context", "reasoning", "format", "format_unenforced")
 _COMPARED_METRICS = ("answer", "context", "context_relevant", "context_irrelevant", *_HEADLINE[1:])
 _METRIC_NAMES = {
     "answer": "Answer",
@@ -31,6 +31,8 @@ _METRIC_NAMES = {
     "context": "Context",
     "reasoning": "Reasoning",
     "format": "Format",
+    "format_unenforced": "Format, not enforced",
+    "forced": "Tokens without a choice",
     "truncated": "Truncated",
     "tokens": "Tokens per completion",
     "context_relevant": "Named in the context: what the answer needs",

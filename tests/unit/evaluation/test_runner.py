@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import pytest
 
 from triptych.data.sample import Sample, read_samples
 from triptych.errors import DataError
-from triptych.evaluation import evaluate
-from triptych.generation.engine import Completion, SamplingConfig, StopReason
+from triptych.evaluation import GREEDY, evaluate
+from triptych.generation.engine import Completion, Enforce, SamplingConfig, StopReason
 from triptych.rewards import RewardError
 from triptych.stages.format import DEFAULT_FORMAT
 
@@ -132,3 +133,54 @@ def test_bad_input_is_refused(questions: list[Sample]) -> None:
         evaluate(ReferenceEngine(copies=2), questions)
     with pytest.raises(ValueError, match="batch_size"):
         evaluate(ReferenceEngine(), questions, batch_size=0)
+
+
+class EnforcingEngine(ReferenceEngine):
+    """Writes the reference when the format is enforced, something broken for `wrong` when not."""
+
+    def generate(
+        self, samples: Sequence[Sample], n: int, sampling: SamplingConfig
+    ) -> list[list[Completion]]:
+        groups = super().generate(samples, n, sampling)
+        if sampling.enforce is Enforce.OFF:
+            return groups
+        wrong, self.wrong = self.wrong, ()
+        held = [[self._complete(sample)] for sample in samples]
+        self.wrong = wrong
+        return [
+            [replace(one, overruled=3 * (sample.id in wrong), forced=(False, True, True))]
+            for sample, (one,) in zip(samples, held, strict=True)
+        ]
+
+
+def test_enforced_evaluations_also_say_what_the_model_does_by_itself(
+    questions: list[Sample], tmp_path: Path
+) -> None:
+    wrong = [sample.id for sample in questions[::3]]
+    engine = EnforcingEngine(wrong)
+    held = replace(GREEDY, enforce=Enforce.STAGES)
+    result = evaluate(engine, questions, held, batch_size=5, out=tmp_path / "held.jsonl")
+    means = result.means("balanced")
+    assert means["format"] == 1.0
+    assert means["answer"] == pytest.approx(1.0)
+    assert means["format_unenforced"] == pytest.approx(1 - len(wrong) / len(questions))
+    assert means["forced"] == pytest.approx(2 / 3)
+    again = sum(size for size, sampling in engine.asked if sampling.enforce is Enforce.OFF)
+    assert again == len(wrong), "what was never refused need not be written again"
+    records = [json.loads(line) for line in (tmp_path / "held.jsonl").read_text().splitlines()]
+    assert [record["sample_id"] for record in records if record["overruled"]] == wrong
+    assert {record["forced"] for record in records} == {2}
+
+    free = evaluate(EnforcingEngine(wrong), questions)
+    assert "format_unenforced" not in free.means("balanced")
+    assert free.means("balanced")["format"] == means["format_unenforced"]
+
+
+def test_drawn_completions_are_all_drawn_again_without_enforcement(
+    questions: list[Sample],
+) -> None:
+    """What was never refused is a biased choice of what the model writes."""
+    engine = EnforcingEngine()
+    evaluate(engine, questions, SamplingConfig(temperature=1.0, enforce=Enforce.STAGES))
+    asked = [(size, sampling.enforce) for size, sampling in engine.asked]
+    assert asked[1::2] == [(size, Enforce.OFF) for size, _ in asked[::2]]
