@@ -84,6 +84,7 @@ class StageGrammar:
         self.graph, self.max_new_tokens = graph, max_new_tokens
         self._limits = _Limits(graph, max_new_tokens, budgets or {})
         self._choices: dict[tuple[object, ...], Choice] = {}
+        self._by_edges: dict[tuple[int, bytes], Choice] = {}
 
     def matcher(self) -> "Matcher":
         """A matcher at the start of a completion."""
@@ -102,21 +103,26 @@ class StageGrammar:
         return choices
 
     def choice(self, place: _Place) -> Choice:
+        """What may come next at a place; the same object wherever the same may."""
         key = self._limits.key(place)
         if key not in self._choices:
-            self._choices[key] = self._choose(place)
+            allowed_E = self._limits.allowed(place)
+            same = place.state, allowed_E.tobytes()
+            if same not in self._by_edges:
+                self._by_edges[same] = self._choose(place.state, allowed_E)
+            self._choices[key] = self._by_edges[same]
         return self._choices[key]
 
-    def _choose(self, place: _Place) -> Choice:
-        graph = self.graph
-        mask_V = np.zeros(graph.vocabulary.size, np.bool_)
-        if place.state == graph.automaton.end:
-            mask_V[list(graph.vocabulary.end_token_ids)] = True
+    def _choose(self, state: int, allowed_E: NDArray[np.bool_]) -> Choice:
+        vocabulary = self.graph.vocabulary
+        if state == self.graph.automaton.end:
+            mask_V = np.zeros(vocabulary.size, np.bool_)
+            mask_V[list(vocabulary.end_token_ids)] = True
         else:
-            mask_V = self._limits.allowed(place)
+            mask_V = allowed_E[self.graph.edges(state).edge_V]
         allowed = np.flatnonzero(mask_V)
         if 1 < len(allowed) <= _SPELLINGS:
-            token = self._spelling(place.state, allowed.tolist())
+            token = self._spelling(state, allowed.tolist())
             if token is not None:
                 mask_V[:] = False
                 mask_V[token] = True
@@ -127,11 +133,9 @@ class StageGrammar:
     def _spelling(self, state: int, allowed: Sequence[int]) -> int | None:
         """The one token to take where all that are allowed spell the same text."""
         auto, vocabulary = self.graph.automaton, self.graph.vocabulary
-        if state == auto.end:
-            return allowed[0]
         rest = auto.remainders[state]
         pieces = vocabulary.after(bool(auto.tagged_S[state])).pieces
-        if not all(rest.startswith(pieces[token]) for token in allowed):
+        if not all(pieces[token] and rest.startswith(pieces[token]) for token in allowed):
             return None
         own = vocabulary.canonical(rest)
         return own if own in allowed else max(allowed, key=lambda token: len(pieces[token]))
@@ -238,7 +242,7 @@ class _Limits:
         return state, room, missing, lacking, left
 
     def allowed(self, place: _Place) -> NDArray[np.bool_]:
-        """(V,) the tokens after which the end can still be reached."""
+        """(E,) the edges after which the end can still be reached."""
         edges, auto, far = self.graph.edges(place.state), self.graph.automaton, self.distances
         after_E, steps_E, closes_E, enters_E = edges.columns
         left = self.max_new_tokens - place.used - 1
@@ -269,9 +273,8 @@ class _Limits:
         closing_E = closing_LS[np.maximum(room_E + 1, 0), text_E]
         ends_E |= (room_E >= 0) & (filled_E - opened_E + closing_E <= left)
 
-        allowed_E = (after_E != DEAD) & fits_E & ends_E
-        allowed_V: NDArray[np.bool_] = allowed_E[edges.edge_V]
-        return allowed_V
+        allowed_E: NDArray[np.bool_] = (after_E != DEAD) & fits_E & ends_E
+        return allowed_E
 
 
 def _largest(distances: NDArray[np.int64]) -> int:

@@ -240,6 +240,25 @@ def test_a_number_ends_within_its_budget(make_tokenizer: MakeTokenizer) -> None:
         float(answer)
 
 
+def test_any_end_token_may_end(make_tokenizer: MakeTokenizer) -> None:
+    tokenizer = make_tokenizer("byte_level", "special")
+    ends = [tokenizer.pad_token_id, tokenizer.eos_token_id]
+    grammar = compile_grammar(tokenizer, len(tokenizer), ends, 50)
+    text = "<context>a</context><think>b</think><answer>C</answer>"
+    choice = feed(grammar.matcher(), encode(tokenizer, text)).choice
+    assert np.flatnonzero(choice.mask_V).tolist() == sorted(ends)
+    assert choice.count == 2
+
+
+def test_equal_choices_are_one_object(make_tokenizer: MakeTokenizer) -> None:
+    """Far from and near to a budget: a long run must not fill the memory with equal masks."""
+    tokenizer = make_tokenizer("byte_level", "text")
+    grammar = compile_for(tokenizer, 60)
+    texts = (f"<context>{'a' * n}" for n in (1, 5, 20, 30, 35))
+    choices = [feed(grammar.matcher(), encode(tokenizer, text)).choice for text in texts]
+    assert len({id(choice) for choice in choices}) == 1
+
+
 def test_replay_gives_what_was_allowed(make_tokenizer: MakeTokenizer) -> None:
     tokenizer = make_tokenizer("byte_level", "text")
     grammar = compile_for(tokenizer, 60)
