@@ -72,8 +72,9 @@ def score_items(
     ``context_irrelevant``, the shares of the key elements that the answer does and does not
     depend on which the context names; ``context.NAME`` for each element; ``truncated`` (0 or 1);
     ``tokens``, the end token included. Where the format was enforced, ``format`` says nothing of
-    the model: then also ``format_unenforced``, whether what it writes by itself is valid, and
-    ``forced``, the share of tokens that were left no choice.
+    the model: then also ``format_unenforced``, whether what it writes by itself is valid;
+    ``unchanged``, whether the enforcement refused none of its tokens; and ``forced``, the share of
+    tokens that were left no choice.
 
     Args:
         rewards: by name.
@@ -91,6 +92,7 @@ def score_items(
         scores = _stage_scores(table, index, parse(completion.text))
         if unenforced is not None:
             scores["format_unenforced"] = float(parse(unenforced[index].text).valid)
+            scores["unchanged"] = float(completion.overruled == 0)
             scores["forced"] = sum(completion.forced) / len(completion.forced)
         items.append(_item(sample, completion, scores))
     return items

@@ -18,7 +18,7 @@ Summary: TypeAlias = dict[str, dict[str, Interval]]
 _ORDER = (
     *("answer", "answer.alone", "answer_"),
     *("context", "context_relevant", "context_irrelevant", "context."),
-    *("reasoning", "format", "format_unenforced"),
+    *("reasoning", "format", "format_unenforced", "unchanged"),
 )
 
 

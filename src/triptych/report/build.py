@@ -32,6 +32,7 @@ _METRIC_NAMES = {
     "reasoning": "Reasoning",
     "format": "Format",
     "format_unenforced": "Format, not enforced",
+    "unchanged": "Completions that enforcing the format left as they were",
     "forced": "Tokens without a choice",
     "truncated": "Truncated",
     "tokens": "Tokens per completion",

@@ -164,6 +164,7 @@ def test_enforced_evaluations_also_say_what_the_model_does_by_itself(
     assert means["format"] == 1.0
     assert means["answer"] == pytest.approx(1.0)
     assert means["format_unenforced"] == pytest.approx(1 - len(wrong) / len(questions))
+    assert means["unchanged"] == means["format_unenforced"]
     assert means["forced"] == pytest.approx(2 / 3)
     again = sum(size for size, sampling in engine.asked if sampling.enforce is Enforce.OFF)
     assert again == len(wrong), "what was never refused need not be written again"
