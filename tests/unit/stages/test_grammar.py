@@ -293,6 +293,15 @@ VOCABULARIES = {
 }
 
 
+def test_a_token_of_two_bodies_is_refused() -> None:
+    tokenizer = small_tokenizer(["<c>", "x", "x</c><d>x", "x</c><d>", "</c><d>x", "</d>"])
+    grammar = compile_for(tokenizer, 20, fmt=TWO)
+    names = ["<c>", "x"]
+    matcher = feed(grammar.matcher(), tokenizer.convert_tokens_to_ids(names))
+    allowed = tokenizer.convert_ids_to_tokens(np.flatnonzero(matcher.choice.mask_V).tolist())
+    assert allowed == ["x", "x</c><d>", "</c><d>x"]
+
+
 def small_tokenizer(pieces: Sequence[str]) -> PreTrainedTokenizerFast:
     vocab = {piece: i for i, piece in enumerate(["$", *pieces])}
     backend = Tokenizer(models.WordLevel(vocab, unk_token="$"))
