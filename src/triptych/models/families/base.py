@@ -18,15 +18,21 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from triptych.data.media import Audio, Video
+from triptych.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class DecodedMedia:
-    """The media of one prompt, in the order in which the messages name them."""
+    """The media of one prompt, in the order in which the messages name them.
+
+    `with_sound`: every video is followed by its own sound, and the two are to be read together,
+    in turns, where they would be read one after the other.
+    """
 
     images: Sequence[Image] = ()
     videos: Sequence[Video] = ()
     audios: Sequence[Audio] = ()
+    with_sound: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,11 +40,12 @@ class EncodedPrompt:
     """Model inputs of one prompt.
 
     ``features`` holds the processor's media tensors, whose first dimension runs over media items
-    or patches, so that prompts can be concatenated along it.
+    or patches, so that prompts can be concatenated along it. ``with_sound``: see `DecodedMedia`.
     """
 
     input_ids_P: Tensor
     features: dict[str, Tensor] = field(default_factory=dict)
+    with_sound: bool = False
 
 
 class Family(ABC):
@@ -63,6 +70,16 @@ class Family(ABC):
         self, processor: Any, messages: list[dict[str, Any]], media: DecodedMedia
     ) -> EncodedPrompt:
         """Apply the chat template with the generation prompt and process the media."""
+
+    def interleave(self, thinker: PreTrainedModel, prompt: EncodedPrompt) -> EncodedPrompt:
+        """Put videos and their sounds, which stand one after the other, in turns.
+
+        Raises:
+            ConfigError: the family reads them one after the other only.
+        """
+        raise ConfigError(
+            f"{self.name} cannot read a video and its sound in turns; leave out audio_in_video"
+        )
 
     @abstractmethod
     def positions(self, thinker: PreTrainedModel, prompt: EncodedPrompt) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,13 @@
 """Qwen2.5-Omni (3B, 7B): the thinker, which reads text, images, video and audio.
 
 The talker and the vocoder are not loaded: Triptych trains what the model says, not its voice.
-Audio and video go in as separate items, as in HumanOmniV2.
+A video and its sound go in one after the other, as in HumanOmniV2, or in turns of two seconds, as
+in pretraining ("audio in video").
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import zip_longest
 from typing import Any, ClassVar, cast
 
 import torch
@@ -75,6 +78,10 @@ class Qwen25Omni(Family):
             _trim_audio(features)
         return EncodedPrompt(outputs["input_ids"][0], features)
 
+    def interleave(self, thinker: PreTrainedModel, prompt: EncodedPrompt) -> EncodedPrompt:
+        ids = interleave(prompt.input_ids_P.tolist(), prompt.features, thinker.config)
+        return replace(prompt, input_ids_P=torch.tensor(ids), with_sound=True)
+
     def positions(self, thinker: PreTrainedModel, prompt: EncodedPrompt) -> tuple[Tensor, Tensor]:
         features = prompt.features
         audio_mask = features.get("feature_attention_mask")
@@ -86,6 +93,7 @@ class Qwen25Omni(Family):
             attention_mask=torch.ones_like(ids_BP),
             audio_seqlens=None if audio_mask is None else audio_mask.sum(-1),
             second_per_grids=features.get("video_second_per_grid"),
+            use_audio_in_video=prompt.with_sound,
         )
         return positions_3BP[:, 0], positions_3BP.max() + 1
 
@@ -102,6 +110,57 @@ class Qwen25Omni(Family):
         )
         ids = (getattr(config, name, None) for name in names)
         return tuple(sorted({token_id for token_id in ids if token_id is not None}))
+
+
+def interleave(ids: Sequence[int], features: Mapping[str, Tensor], config: Any) -> list[int]:
+    """Prompt ids with each video and the sound behind it in turns.
+
+    ``<vision> video </vision><audio> sound </audio>`` becomes
+    ``<vision><audio> video of two seconds, sound of two seconds, video ... </audio></vision>``,
+    cut as the model's own rope index cuts it. It assumes that for all videos of a prompt.
+    """
+    grids = features["video_grid_thw"].tolist()
+    seconds = features["video_second_per_grid"].tolist()
+    per_second, per_chunk = config.position_id_per_seconds, config.seconds_per_chunk
+    merge = config.vision_config.spatial_merge_size**2
+    result: list[int] = []
+    position = 0
+    for (frames, height, width), step in zip(grids, seconds, strict=True):
+        first = ids.index(config.video_token_id, position)
+        video = frames * height * width // merge
+        sound_at = first + video + 2  # behind the brackets </vision><audio>
+        sound = next(i for i, t in enumerate(ids[sound_at:]) if t != config.audio_token_id)
+        # In fp32 and cut to whole positions, as in the rope index.
+        times = (torch.arange(frames) * step * per_second).long()
+        times = times.repeat_interleave(video // frames).tolist()
+        turns = _turns(times, list(range(sound)), int(per_second * per_chunk))
+        of_video, of_sound = [config.video_token_id], [config.audio_token_id]
+        result += [*ids[position:first], config.audio_start_token_id]
+        for from_video, from_sound in turns:
+            result += of_video * from_video + of_sound * from_sound
+        result += [config.audio_end_token_id, config.vision_end_token_id]
+        position = sound_at + sound + 1
+    return [*result, *ids[position:]]
+
+
+def _turns(video: Sequence[int], sound: Sequence[int], per_chunk: int) -> list[tuple[int, int]]:
+    """How many tokens of each come in every turn, from their times."""
+    chunks = zip_longest(_chunks(video, per_chunk), _chunks(sound, per_chunk), fillvalue=0)
+    return list(chunks)
+
+
+def _chunks(times: Sequence[int], per_chunk: int) -> list[int]:
+    """Sizes of the chunks; where frames are far apart, one chunk falls behind the clock.
+
+    That is how the model counts: a chunk ends at the first token beyond it, whatever is skipped.
+    """
+    sizes: list[int] = []
+    start = 0
+    for i, time in enumerate(times):
+        if time >= (len(sizes) + 1) * per_chunk:
+            sizes.append(i - start)
+            start = i
+    return [*sizes, len(times) - start]
 
 
 def _audio_options(processor: Any, audios: Sequence[Audio]) -> dict[str, int]:
