@@ -329,6 +329,19 @@ def test_sampling_and_beams_are_valid(tiny: OmniModel) -> None:
     assert all(parse(text).valid for text in [*sampled, *beams])
 
 
+def test_a_completion_that_has_begun_is_gone_on_with(tiny: OmniModel) -> None:
+    processor = logits_processor(tiny)
+    ids = tiny.tokenizer.encode("<context>a")
+    row = torch.tensor([[*tiny.encode(question()).input_ids.tolist(), *ids]])
+    scores = torch.zeros(1, processor.grammar.graph.vocabulary.size)
+    masked = processor(row, scores)
+    expected = processor.grammar.replay([*ids, tiny.tokenizer.encode("</")[0]])[-1].mask_V
+    assert torch.equal(masked[0] == 0, torch.from_numpy(expected.copy()))
+    other = torch.cat([row[:, : -len(ids)], torch.zeros(1, 1, dtype=torch.long)], dim=1)
+    with pytest.raises(ValueError, match="not allowed"):
+        processor(other, scores)
+
+
 def test_a_grammar_for_another_head_is_refused(tiny: OmniModel) -> None:
     processor = logits_processor(tiny)
     tiny.thinker.resize_token_embeddings(len(tiny.tokenizer) + 64)

@@ -1,5 +1,6 @@
 """Masks over real vocabularies: all that is allowed is valid and within budget, nothing is lost."""
 
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
@@ -148,6 +149,22 @@ def test_a_full_stage_is_closed_at_once_by_the_tokenizers_own_tokens(
     for token_id in closing[:-1]:
         assert matcher.choice.only == token_id
         matcher.advance(token_id)
+
+
+def test_the_tokenizers_own_spelling_is_preferred_to_longer_tokens(
+    make_tokenizer: MakeTokenizer,
+) -> None:
+    """The vocabulary has "</cont", but its merges never come to it."""
+    plain = make_tokenizer("byte_level", "text")
+    state = json.loads(plain.backend_tokenizer.to_str())
+    vocab = state["model"]["vocab"]
+    vocab["</cont"] = vocab.pop("ÿ")  # a byte that is in no text
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state)), eos_token=plain.eos_token
+    )
+    grammar = compile_for(tokenizer, budgets={"context": StageBudget(max_tokens=1)})
+    matcher = feed(grammar.matcher(), encode(tokenizer, "<context>a"))
+    assert tokenizer.convert_ids_to_tokens(matcher.choice.only) == "</"
 
 
 def test_a_stage_below_its_minimum_is_not_closed(make_tokenizer: MakeTokenizer) -> None:
