@@ -217,6 +217,8 @@ def parse_text(hint: Any, text: str) -> Any:
     if types.NoneType in members and text in ("null", "none", "None"):
         return None
     origins = {typing.get_origin(member) or member for member in members}
+    if origins - {types.NoneType} <= {str, Path}:
+        return text
     if origins & {tuple, list} and not text.startswith("["):
         item = next((typing.get_args(m)[0] for m in members if typing.get_args(m)), str)
         return [parse_text(item, part.strip()) for part in text.split(",") if part.strip()]
@@ -226,7 +228,9 @@ def parse_text(hint: Any, text: str) -> Any:
         return text  # for the type check to refuse, with the key's name
     if type(value) in members or (isinstance(value, int) and float in members):
         return value
-    return value if isinstance(value, list | dict) or origins <= _READ_AS_YAML else text
+    if isinstance(value, list | dict) and origins & {list, tuple, dict, Any}:
+        return value
+    return value if origins <= _READ_AS_YAML else text
 
 
 _READ_AS_YAML = {bool, int, float, dict, list, tuple, types.NoneType, Any}

@@ -101,8 +101,11 @@ def test_sft_grpo_eval_and_report_on_a_model_folder(
     assert main([*grpo, "--prompts-per-step", "2", "--num-generations", "3"]) == 0
     trained, test = tmp_path / "grpo" / "models" / "grpo", clips_folder / "test-balanced.jsonl"
     evaluation = ["eval", str(tmp_path / "eval"), "--model", str(trained), "--data", str(test)]
-    assert main([*evaluation, "--media.fps", "4", "--max-new-tokens", "6"]) == 0
+    options = ["--media.fps", "4", "--max-new-tokens", "24", "--max-stage-tokens.think", "2"]
+    assert main([*evaluation, *options]) == 0
     figures = json.loads((tmp_path / "eval" / "results.json").read_text())["evaluation"]["model"]
+    assert figures["all"]["format"]["mean"] == 1.0, "held to the stages"
+    assert figures["all"]["format_unenforced"]["mean"] < 1.0
     assert "format" in figures["all"]
     for run in ("grpo", "eval"):
         assert main(["report", str(tmp_path / run)]) == 0

@@ -46,6 +46,14 @@ def argument(default: Any = _REQUIRED) -> Any:
     return dataclasses.field(default=default, metadata={"positional": True})
 
 
+def several() -> Any:
+    """A list that an option takes word by word: `--options "one, two" three`.
+
+    One word is read as other lists are, `--options a,b`; the option may be given again.
+    """
+    return dataclasses.field(default=(), metadata={"several": True})
+
+
 @dataclasses.dataclass(frozen=True)
 class Request(Generic[Config]):
     """What the command line asks for: a config, and whether only to print it."""
@@ -65,9 +73,11 @@ def parse(
     """
     parser = _Parser(prog, description)
     options = {option.flag: option for option in parser.add_config(cls)}
-    given, unknown = parser.parse_known_args([_with_dashes(word) for word in argv])
+    # Intermixed: otherwise argparse takes no word behind an option for a list that has begun.
+    given, unknown = parser.parse_known_intermixed_args([_with_dashes(word) for word in argv])
     if unknown:
         raise ConfigError(_unknown_word(unknown[0], parser))
+    _give_last_words(given, [option for option in options.values() if option.positional])
     if len(given.config) > 1:
         raise ConfigError("--config is given twice; keep one")
     tree, labels = load_yaml(Path(given.config[0])) if given.config else ({}, {})
@@ -86,6 +96,7 @@ class _Option:
     default: Any
     help: str
     positional: bool = False
+    several: bool = False
     section_help: str = ""
 
     @property
@@ -94,18 +105,38 @@ class _Option:
             return self.key[-1].upper()
         return _flag(self.key)
 
+    @property
+    def is_list(self) -> bool:
+        return typing.get_origin(self.hint) in (tuple, list)
+
 
 def _flag(key: Key) -> str:
     return "--" + ".".join(key).replace("_", "-")
 
 
+def _give_last_words(given: argparse.Namespace, positionals: Sequence[_Option]) -> None:
+    """A list gets all words that are left; give those behind it theirs, from its end."""
+    for index, option in enumerate(positionals):
+        words = getattr(given, option.flag, [])
+        if not option.is_list or not words:
+            continue
+        for single in reversed(positionals[index + 1 :]):
+            if words:
+                setattr(given, single.flag, words.pop())
+        if not words:
+            delattr(given, option.flag)
+
+
 def _say(tree: Tree, labels: Labels, option: _Option, value: Any) -> None:
     """Enter what an option said into the tree, over what the file said."""
-    if isinstance(value, list):  # a positional that takes several words
-        item_hint = typing.get_args(option.hint)[0]
-        value = [parse_text(item_hint, word) for word in value]
-    elif isinstance(value, str):
-        value = parse_text(option.hint, value)
+    match value:
+        case [word] if option.several:
+            value = parse_text(option.hint, word)
+        case list():
+            item_hint = typing.get_args(option.hint)[0]
+            value = [parse_text(item_hint, word) for word in value]
+        case str():
+            value = parse_text(option.hint, value)
     node = tree
     for index, name in enumerate(option.key[:-1]):
         if node.get(name) is None:
@@ -169,8 +200,12 @@ class _Parser(argparse.ArgumentParser):
 def _add(group: argparse._ActionsContainer, option: _Option) -> None:
     kwargs: dict[str, Any] = {"default": argparse.SUPPRESS, "help": option.help}
     if option.positional:
-        is_list = typing.get_origin(option.hint) in (tuple, list)
-        group.add_argument(option.flag, nargs="*" if is_list else "?", **kwargs)
+        group.add_argument(option.flag, nargs="*" if option.is_list else "?", **kwargs)
+    elif option.several:
+        metavar = ("A", "B")  # shown as "A [B ...]"
+        group.add_argument(
+            option.flag, dest=option.flag, nargs="+", action="extend", metavar=metavar, **kwargs
+        )
     elif bool in union_members(option.hint):
         group.add_argument(
             option.flag, dest=option.flag, action=argparse.BooleanOptionalAction, **kwargs
@@ -196,8 +231,15 @@ def _options(
             inner = default if isinstance(default, nested) else None
             yield from _options(nested, key, doc, inner)
             continue
-        positional = field.metadata.get("positional", False)
-        yield _Option(key, hint, default, _help(doc, default, _flag(key)), positional, section_help)
+        yield _Option(
+            key,
+            hint,
+            default,
+            help=_help(doc, default, _flag(key)),
+            positional=field.metadata.get("positional", False),
+            several=field.metadata.get("several", False),
+            section_help=section_help,
+        )
         yield from _entry_options(key, hint, default)
 
 

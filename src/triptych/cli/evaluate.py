@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from triptych.cli.config import argument
-from triptych.cli.model import ModelConfig
+from triptych.cli.model import EnforcementConfig, ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalConfig(ModelConfig):
+class EvalConfig(EnforcementConfig, ModelConfig):
     """What is evaluated, and on what."""
 
     out: Path = argument()
@@ -16,7 +16,7 @@ class EvalConfig(ModelConfig):
     data: Path
     """JSONL file of samples."""
     max_new_tokens: int = 1024
-    """Longest completion, in tokens; a longer one counts as truncated."""
+    """Longest completion, in tokens; one that is not enforced counts as truncated there."""
     batch_size: int = 16
     """Samples that are answered together."""
     seed: int = 0
@@ -26,8 +26,9 @@ class EvalConfig(ModelConfig):
 def run(config: EvalConfig) -> None:
     """Evaluate a model: answer, context, reasoning and format, with 95% intervals.
 
-    Completions are greedy and the format is not enforced. The figures go to OUT/results.json,
-    every completion with its scores to OUT/predictions/model.jsonl.
+    Completions are greedy. By default they are held to the three stages, and `format_unenforced`
+    says how often the model keeps the format by itself. The figures go to OUT/results.json, every
+    completion with its scores to OUT/predictions/model.jsonl.
     """
     from triptych.cli.tables import print_evaluation
     from triptych.cli.training import start_run
@@ -42,7 +43,13 @@ def run(config: EvalConfig) -> None:
     result = evaluate(
         LocalEngine(model, max_sequences=config.batch_size),
         samples,
-        SamplingConfig(max_new_tokens=config.max_new_tokens, temperature=0),
+        SamplingConfig(
+            max_new_tokens=config.max_new_tokens,
+            temperature=0,
+            enforce=config.enforce,
+            min_stage_tokens=config.min_stage_tokens,
+            max_stage_tokens=config.max_stage_tokens,
+        ),
         batch_size=config.batch_size,
         out=run_folder.path / "predictions" / "model.jsonl",
         split="all",

@@ -49,6 +49,12 @@ COMMANDS = (
     Command("sft", "triptych.cli.sft:run", "cold-start a model on reference completions"),
     Command("grpo", "triptych.cli.grpo:run", "reinforce a model with a reward per stage"),
     Command("eval", "triptych.cli.evaluate:run", "measure a model's stages on a split"),
+    Command("ask", "triptych.cli.ask:run", "ask a model one question, and watch it answer"),
+    Command(
+        "generate",
+        "triptych.cli.generate:run",
+        "write completions of a data set as JSONL",
+    ),
     Command("report", "triptych.cli.report:run", "write a run as one HTML page"),
 )
 

@@ -1,10 +1,13 @@
 """What the commands that run a model have in common: how to load it, how to sample from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from triptych.data.media import MediaBudget
+from triptych.errors import ConfigError
+from triptych.generation.engine import Enforce
+from triptych.stages.format import DEFAULT_FORMAT
 
 if TYPE_CHECKING:
     from triptych.models import OmniModel
@@ -24,6 +27,55 @@ class ModelConfig:
     """Make each stage tag one special token in place of ordinary text."""
     media: MediaBudget = MediaBudget()
     """How much of each clip the model sees and hears."""
+
+
+def _no_budgets() -> dict[str, int]:
+    return dict.fromkeys(DEFAULT_FORMAT.names, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageBudgets:
+    """How long each stage of an enforced completion is."""
+
+    min_stage_tokens: dict[str, int] = field(default_factory=_no_budgets)
+    """Fewest tokens of each stage when enforced; 0 sets none."""
+    max_stage_tokens: dict[str, int] = field(default_factory=_no_budgets)
+    """Most tokens of each stage when enforced; 0 sets none."""
+
+    def check_enforced(self, enforced: bool) -> None:
+        """Refuse budgets that nothing would hold.
+
+        Raises:
+            ConfigError: there are some, and nothing is enforced.
+        """
+        for name in ("min_stage_tokens", "max_stage_tokens"):
+            if not enforced and any(getattr(self, name).values()):
+                raise ConfigError(
+                    f"{name} holds only enforced completions; enforce the stages, or leave it out"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnforcementConfig(StageBudgets):
+    """What completions are held to while they are written."""
+
+    enforce: Enforce = Enforce.STAGES
+    """What completions are held to: nothing, the stages in their order, or the stages and an answer
+    of the form that the question asks for."""
+
+    def __post_init__(self) -> None:
+        self.check_enforced(self.enforce is not Enforce.OFF)
+
+
+def check_at_least(least: int, config: Any, *names: str) -> None:
+    """Refuse settings below a least value.
+
+    Raises:
+        ConfigError: one of the named settings is.
+    """
+    for name in names:
+        if not getattr(config, name) >= least:  # also NaN
+            raise ConfigError(f"{name} is {getattr(config, name)}; use {least} or more")
 
 
 def load_model(config: ModelConfig, path: str | Path | None = None) -> "OmniModel":

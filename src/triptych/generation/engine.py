@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from triptych.data.sample import Sample
+from triptych.errors import ConfigError
 
 
 class StopReason(StrEnum):
@@ -48,6 +49,16 @@ class SamplingConfig:
     """Fewest tokens of a stage's body, by stage, when enforced; 0 sets none."""
     max_stage_tokens: Mapping[str, int] = field(default_factory=dict)
     """Most tokens of a stage's body, by stage, when enforced; 0 sets none."""
+
+    def __post_init__(self) -> None:
+        for name, fits in (
+            ("max_new_tokens", self.max_new_tokens >= 1),
+            ("temperature", self.temperature >= 0),
+            ("top_p", 0 < self.top_p <= 1),
+            ("top_k", self.top_k >= 0),
+        ):
+            if not fits:
+                raise ConfigError(f"{name} cannot be {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

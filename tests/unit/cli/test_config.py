@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 import yaml
 
-from triptych.cli.config import argument, field_docs, parse
+from triptych.cli.config import argument, field_docs, parse, several
 from triptych.errors import ConfigError
 from triptych.settings import to_yaml
 
@@ -255,6 +255,63 @@ def test_one_word_too_many_is_refused() -> None:
 
     with pytest.raises(ConfigError, match="unexpected argument 'b'; see triptych one --help"):
         parse(One, ["a", "b"], prog="triptych one", description="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A list of words between two single ones, and an option of several words."""
+
+    model: str = argument()
+    """Who is asked."""
+    files: tuple[Path, ...] = argument(default=())
+    """What about."""
+    question: str = argument()
+    """What."""
+    options: tuple[str, ...] = several()
+    """Answers to choose from."""
+    loud: bool = False
+    """How."""
+
+
+def ask(*words: str) -> tuple[str, list[str], str, tuple[str, ...]]:
+    config = parse(Question, words, prog="triptych ask", description="").config
+    return config.model, [str(path) for path in config.files], config.question, config.options
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "M a b Q --options x y --loud",
+        "M a b Q --loud --options x y",
+        "M --loud a b Q --options x y",
+        "--options x y --loud M a b Q",
+        "M a --options x y --loud b Q",
+        "M a b --options x --options y -- Q",
+        "M a b Q --options x,y",
+        "--options=x,y M a b Q",
+        "M a b Q --options [x,y]",
+    ],
+)
+def test_options_may_stand_anywhere_between_words(words: str) -> None:
+    assert ask(*words.split()) == ("M", ["a", "b"], "Q", ("x", "y"))
+
+
+def test_the_last_word_is_that_of_the_last_positional() -> None:
+    assert ask("M", "Q") == ("M", [], "Q", ())
+    assert ask("M", "a", "Q") == ("M", ["a"], "Q", ())
+    with pytest.raises(ConfigError, match="'question' is required"):
+        ask("M")
+
+
+def test_a_list_in_the_file_stays_where_the_only_word_is_that_of_another(file: Path) -> None:
+    file.write_text("files: [a, b]\nquestion: what?\n")
+    assert ask("--config", str(file), "M", "Q") == ("M", ["a", "b"], "Q", ())
+    assert ask("--config", str(file), "M") == ("M", ["a", "b"], "what?", ())
+
+
+@pytest.mark.parametrize("text", ["Look: who smiles?", "[laughs] why?", "{a}", "no", "1", "- a"])
+def test_texts_and_paths_are_taken_literally(text: str) -> None:
+    assert ask("M", text, text, "--options", text, "a, b") == ("M", [text], text, (text, "a, b"))
 
 
 def test_help_explains_every_option(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,108 @@
+"""`triptych generate OUT`: a model's completions of a whole data set."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from triptych.cli.config import argument
+from triptych.cli.model import EnforcementConfig, ModelConfig, check_at_least, load_model
+from triptych.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateConfig(EnforcementConfig, ModelConfig):
+    """What is completed, how often, and how."""
+
+    out: Path = argument()
+    """JSONL file for the completions. One that the same command was interrupted at is gone on
+    with."""
+    data: Path
+    """JSONL file of samples."""
+    n: int = 1
+    """Completions of each sample."""
+    max_new_tokens: int = 512
+    """Longest completion, in tokens."""
+    temperature: float = 1.0
+    """Softmax temperature; 0 always takes the most likely token."""
+    top_p: float = 1.0
+    """Keep the most likely tokens that together hold this much probability; 1 keeps all."""
+    top_k: int = 0
+    """Keep this many most likely tokens; 0 keeps all."""
+    seed: int = 0
+    """Seed of the sampling; every sample draws by a seed of its own, made from it and its id."""
+    batch_size: int = 16
+    """Samples that are completed together at temperature 0. Above, they are completed one by one:
+    what is drawn for a sample must not depend on its neighbours."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, self, "n", "max_new_tokens", "batch_size")
+        check_at_least(0, self, "temperature")
+        if self.n > 1 and self.temperature == 0:
+            raise ConfigError(
+                f"n is {self.n}, but all completions are the same at temperature 0; raise it"
+            )
+
+
+def run(config: GenerateConfig) -> None:
+    """Write a model's completions of every sample as JSONL: text, stages, violations.
+
+    Lines are written as they are done. An interrupted command, started again, goes on behind the
+    last whole line, and leaves the same file as one that was never interrupted.
+    """
+    from triptych.data.sample import read_samples
+    from triptych.generation import SamplingConfig
+    from triptych.generation.completions import check_origin, weights_digest, write_completions
+    from triptych.generation.local import LocalEngine
+
+    samples = read_samples(config.data)
+    origin = _origin(config)
+    check_origin(config.out, origin)  # before a large model is loaded
+    model = load_model(config)
+    sampling = SamplingConfig(
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        seed=config.seed,
+        enforce=config.enforce,
+        min_stage_tokens=config.min_stage_tokens,
+        max_stage_tokens=config.max_stage_tokens,
+    )
+    with _progress(len(samples)) as progress:
+        found = write_completions(
+            LocalEngine(model, max_sequences=config.batch_size),
+            samples,
+            config.n,
+            sampling,
+            config.out,
+            {**origin, "weights_sha256": weights_digest(model)},
+            batch_size=config.batch_size,
+            progress=progress,
+        )
+    kept = f", {found} of them there already" if found else ""
+    print(f"completions of {len(samples)} samples{kept}: {config.out}")
+
+
+def _origin(config: GenerateConfig) -> dict[str, Any]:
+    """What the completions are made from, save the weights: the settings, and the data."""
+    from triptych.runs import data_fingerprint
+    from triptych.settings import plain
+
+    settings = plain(config)
+    del settings["out"], settings["data"]
+    return {**settings, "data_sha256": data_fingerprint([config.data])[config.data.as_posix()]}
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error while there is a terminal; elsewhere the file's lines tell."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("samples", total=total)
+        yield lambda done: bar.update(task, completed=done)

@@ -1,0 +1,209 @@
+"""Completions of a whole data set, in a file that a killed run can be gone on with.
+
+    OUT.jsonl                 one line per sample, in the order of the samples
+    OUT.jsonl.settings.json   what the lines are made from, beside them: whatever reads JSONL finds
+                              samples and nothing else
+
+What is drawn for a sample depends on nothing but the sample, the settings and the weights. So a
+file that was interrupted and gone on with is, byte for byte, the one written without a break.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from torch import nn
+
+from triptych.data.sample import Sample
+from triptych.errors import ConfigError, DataError
+from triptych.generation.engine import Completion, Engine, SamplingConfig
+from triptych.stages import DEFAULT_FORMAT, StageFormat, parse
+
+Progress: TypeAlias = Callable[[int], None]
+"""Told how many samples are done."""
+
+Origin: TypeAlias = Mapping[str, Any]
+"""What completions are made from, as plain JSON: settings, data, weights."""
+
+_SHOWN = 3  # differences that an error message lists
+_SAMPLED_VALUES = 64  # of each weight
+
+
+def completion_record(completion: Completion, fmt: StageFormat = DEFAULT_FORMAT) -> dict[str, Any]:
+    """A completion as JSON: its text, how it reads by the format, how it came about."""
+    output = parse(completion.text, fmt)
+    return {
+        "text": completion.text,
+        "bodies": dict(output.bodies),
+        "valid": output.valid,
+        "violations": [
+            {"kind": str(found.kind), "stage": found.stage, "position": found.position}
+            for found in output.violations
+        ],
+        "stop_reason": str(completion.stop_reason),
+        "tokens": len(completion.token_ids),
+        "forced": sum(completion.forced),
+        "overruled": completion.overruled,
+    }
+
+
+def write_completions(
+    engine: Engine,
+    samples: Sequence[Sample],
+    n: int,
+    sampling: SamplingConfig,
+    path: Path,
+    origin: Origin,
+    *,
+    batch_size: int = 1,
+    progress: Progress | None = None,
+) -> int:
+    """Complete each sample `n` times and write a line for it; go on where the file ends.
+
+    Args:
+        engine: writes the completions.
+        samples: what to complete.
+        n: completions of each sample.
+        sampling: how they are drawn; each sample draws by a seed of its own.
+        path: the JSONL file, new or of an earlier call that was interrupted.
+        origin: what decides about the completions; of an earlier call it must have been the same.
+        batch_size: samples that are completed together where the completions are greedy.
+        progress: told after each batch.
+
+    Returns:
+        The number of samples whose lines were there already.
+
+    Raises:
+        ConfigError: the file was made from something else.
+        DataError: its lines are not those of the samples.
+        MediaError: the media of a sample cannot be decoded. The lines before it are kept.
+    """
+    check_origin(path, origin)
+    found = _find_lines(path, samples)
+    # Batches begin at the same samples however often the run was interrupted: by which others a
+    # sample is padded moves its logits in the last bits.
+    size = batch_size if sampling.temperature == 0 else 1
+    for start in range(found - found % size, len(samples), size):
+        batch = samples[start : start + size]
+        if start + len(batch) <= found:
+            continue
+        drawn = replace(sampling, seed=sample_seed(sampling.seed, batch[0].id))
+        groups = engine.generate(batch, n, drawn)
+        if start == 0:
+            _write_origin(path, origin)
+        _append(path, list(zip(batch, groups, strict=True))[max(0, found - start) :])
+        if progress:
+            progress(start + len(batch))
+    return found
+
+
+def check_origin(path: Path, origin: Origin) -> None:
+    """Refuse a file whose lines were made from something else, as far as `origin` goes.
+
+    Raises:
+        ConfigError: they were, or nothing says what they were made from.
+        DataError: what says so cannot be read.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    way_out = "name another file, or remove this one to start over"
+    try:
+        before = json.loads(_origin_path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path}: exists, and no {_origin_path(path).name} beside it says what it was made "
+            f"from; {way_out}"
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{_origin_path(path)}: not valid JSON: {error}") from error
+    known = {name: before.get(name) for name in origin}
+    if differences := list(_differences(known, dict(origin))):
+        shown = ", ".join(differences[:_SHOWN]) + (", ..." if len(differences) > _SHOWN else "")
+        raise ConfigError(f"{path}: was made by other settings or data ({shown}); {way_out}")
+
+
+def sample_seed(seed: int, sample_id: str) -> int:
+    """The seed of one sample's completions, wherever it stands and whatever stands beside it."""
+    digest = hashlib.sha256(f"{seed} {sample_id}".encode(errors="surrogatepass")).digest()
+    return int.from_bytes(digest[:8]) >> 1  # as torch takes it: below 2**63
+
+
+def weights_digest(model: nn.Module) -> str:
+    """A fingerprint that further training changes: SHA-256 over a few values of each weight.
+
+    Loading is what makes a large model slow to start; reading it whole once more would double it.
+    """
+    digest = hashlib.sha256()
+    for name, weight in model.named_parameters():
+        values = weight.detach().flatten()[:_SAMPLED_VALUES].float().cpu()
+        digest.update(name.encode() + values.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _origin_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.settings.json")
+
+
+def _write_origin(path: Path, origin: Origin) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _origin_path(path).with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(json.dumps(origin, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(_origin_path(path))
+
+
+def _append(path: Path, groups: Iterable[tuple[Sample, Sequence[Completion]]]) -> None:
+    # Half a surrogate pair has an escape in JSON, but no bytes in UTF-8.
+    with path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        for sample, group in groups:
+            record = {
+                "sample_id": sample.id,
+                "completions": [completion_record(completion) for completion in group],
+            }
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _find_lines(path: Path, samples: Sequence[Sample]) -> int:
+    """How many samples have their line; half a line at the end is cut off."""
+    if not path.exists():
+        return 0
+    count = size = 0
+    with path.open("rb+") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            expected = samples[count].id if count < len(samples) else None
+            if _sample_id(line) != expected:
+                raise DataError(
+                    f"{path}:{count + 1}: should be the line of sample {expected!r}; bring back "
+                    "the file as it was written, or remove it to start over"
+                )
+            count += 1
+            size += len(line)
+        file.truncate(size)
+    return count
+
+
+def _sample_id(line: bytes) -> Any:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record.get("sample_id") if isinstance(record, dict) else None
+
+
+def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in {**before, **now}:
+            inner = f"{name}.{key}" if name else key
+            yield from _differences(before.get(key), now.get(key), inner)
+    elif before != now:
+        yield f"{name} was {_shorten(before)}, is {_shorten(now)}"
+
+
+def _shorten(value: Any, limit: int = 40) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

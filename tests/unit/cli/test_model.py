@@ -1,0 +1,46 @@
+from dataclasses import dataclass
+
+import pytest
+
+from triptych.cli.config import parse
+from triptych.cli.model import EnforcementConfig, check_at_least
+from triptych.errors import ConfigError
+from triptych.generation import Enforce
+
+
+def read(*words: str) -> EnforcementConfig:
+    return parse(EnforcementConfig, words, prog="triptych test", description="").config
+
+
+def test_each_stage_has_a_budget_of_its_own() -> None:
+    config = read("--max-stage-tokens.think", "256", "--min_stage_tokens.context=8")
+    assert config.enforce is Enforce.STAGES
+    assert config.max_stage_tokens == {"context": 0, "think": 256, "answer": 0}
+    assert config.min_stage_tokens == {"context": 8, "think": 0, "answer": 0}
+
+
+@pytest.mark.parametrize("enforce", Enforce)
+def test_what_is_enforced_is_chosen_by_its_name(enforce: Enforce) -> None:
+    assert read("--enforce", enforce.value).enforce is enforce
+
+
+@pytest.mark.parametrize("name", ["min_stage_tokens", "max_stage_tokens"])
+def test_budgets_that_nothing_would_hold_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} holds only enforced completions"):
+        read("--enforce", "off", f"--{name}.think", "3")
+    read("--enforce", "off", f"--{name}.think", "0")
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    n: int = 1
+    temperature: float = 0.0
+
+
+def test_numbers_below_the_least_are_named() -> None:
+    check_at_least(1, _Numbers(), "n")
+    check_at_least(0, _Numbers(), "n", "temperature")
+    with pytest.raises(ConfigError, match="n is 0; use 1 or more"):
+        check_at_least(1, _Numbers(n=0), "n")
+    with pytest.raises(ConfigError, match="temperature is nan"):
+        check_at_least(0, _Numbers(temperature=float("nan")), "n", "temperature")
