@@ -5,11 +5,15 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
+import torch
 
 from triptych.cli.main import main
 from triptych.data.sample import Sample
+from triptych.models import OmniModel
+from triptych.stages import parse
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -79,6 +83,21 @@ def test_every_record_that_is_shown_is_a_sample() -> None:
     assert records
     for record in records:
         Sample.model_validate(record)
+
+
+def test_the_readmes_python_holds_a_model_to_the_format(tiny: OmniModel) -> None:
+    """Run as it stands there, on a model of the user's own with its tokenizer and inputs."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    ids = torch.tensor([tiny.tokenizer.encode("What does the person feel?")])
+    names = {
+        "model": tiny.thinker,
+        "tokenizer": tiny.tokenizer,
+        "inputs": {"input_ids": ids, "attention_mask": torch.ones_like(ids)},
+    }
+    exec(code.replace("512", "64"), names)
+    (output,) = cast(torch.Tensor, names["output"]).tolist()
+    assert parse(tiny.tokenizer.decode(output[ids.shape[1] :], skip_special_tokens=True)).valid
 
 
 def test_the_readme_shows_the_quick_start() -> None:
