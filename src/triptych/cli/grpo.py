@@ -5,7 +5,7 @@ from pathlib import Path
 
 from triptych.cli.config import argument
 from triptych.cli.model import ModelConfig
-from triptych.training.grpo import GRPOConfig
+from triptych.training.grpo_config import GRPOConfig
 
 
 def _rule_names() -> dict[str, str]:

@@ -4,7 +4,7 @@
 processor, prompts and completions become log-probs through the real encoders and decoder.
 
 Shapes: B rows, L tokens of a row, P prompt tokens, N completion tokens over all rows, H hidden
-size, V vocabulary, 3 rope axes.
+size, V vocabulary, U different sets of allowed tokens, 3 rope axes.
 """
 
 from collections.abc import Sequence
@@ -30,6 +30,17 @@ class OmniOutput(NamedTuple):
 
     logps_N: Tensor
     entropies_N: Tensor
+
+
+class AllowedTokens(NamedTuple):
+    """What each completion token was chosen from, where the format was enforced.
+
+    ``masks_UV`` holds every set once, True for each token that was allowed; ``index_N`` says which
+    set stood at which completion token.
+    """
+
+    masks_UV: Tensor
+    index_N: Tensor
 
 
 @dataclass(frozen=True)
@@ -154,9 +165,10 @@ class OmniModel(nn.Module):
         features: dict[str, Tensor],
         source_N2: Tensor,
         targets_N: Tensor,
+        allowed: AllowedTokens | None = None,
         temperature: float = 1.0,
     ) -> OmniOutput:
-        """Log-probs of completion tokens.
+        """Log-probs of completion tokens; see `score_tokens`.
 
         ``source_N2`` holds (row, column) of the hidden state that predicts each target;
         ``attention_mask_B1LL`` is boolean, True where a query may look. The head runs on the
@@ -169,13 +181,8 @@ class OmniModel(nn.Module):
             use_cache=False,
             **features,
         ).last_hidden_state
-        logits_NV = self.logits(hidden_BLH[source_N2[:, 0], source_N2[:, 1]]) / temperature
-        log_probs_NV = torch.log_softmax(logits_NV, dim=-1)
-        logps_N = log_probs_NV.gather(-1, targets_N[:, None])[:, 0]
-        with torch.no_grad():
-            probs_NV = log_probs_NV.exp()
-            entropies_N = -torch.where(probs_NV > 0, probs_NV * log_probs_NV, 0).sum(-1)
-        return OmniOutput(logps_N, entropies_N)
+        logits_NV = self.logits(hidden_BLH[source_N2[:, 0], source_N2[:, 1]])
+        return score_tokens(logits_NV, targets_N, allowed, temperature)
 
     @property
     def decoder(self) -> Any:
@@ -199,6 +206,31 @@ class OmniModel(nn.Module):
         return torch.tensor(
             sorted({*self.family.media_token_ids(self.thinker), *beyond}), device=self.device
         )
+
+
+def score_tokens(
+    logits_NV: Tensor,
+    targets_N: Tensor,
+    allowed: AllowedTokens | None = None,
+    temperature: float = 1.0,
+) -> OmniOutput:
+    """Score tokens under the softmax of ``logits / temperature`` over what was allowed.
+
+    That is the distribution that enforced completions are drawn from; without `allowed` it is the
+    one over all tokens.
+    """
+    logits_NV = logits_NV / temperature
+    if allowed is not None:
+        # Out of autograd's sight, which would keep a mask (N, V) until the backward: the softmax
+        # itself passes no gradient to what stands at -inf.
+        with torch.no_grad():
+            logits_NV.masked_fill_((~allowed.masks_UV)[allowed.index_N], -torch.inf)
+    log_probs_NV = torch.log_softmax(logits_NV, dim=-1)
+    logps_N = log_probs_NV.gather(-1, targets_N[:, None])[:, 0]
+    with torch.no_grad():
+        probs_NV = log_probs_NV.exp()
+        entropies_N = -torch.where(probs_NV > 0, probs_NV * log_probs_NV, 0).sum(-1)
+    return OmniOutput(logps_N, entropies_N)
 
 
 def _check_layout(thinker: PreTrainedModel, family: Family) -> None:

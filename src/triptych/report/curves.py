@@ -20,18 +20,24 @@ _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Answer", ("answer",)),
     (
         "Format and whole output",
-        ("format", "tags", "valid", "truncat", "length", "tokens", "reward", "signal"),
+        (
+            *("format", "tags", "valid", "forced", "overruled"),
+            *("truncat", "length", "tokens", "reward", "signal"),
+        ),
     ),
 )
 _OTHER = "Optimisation"
 
 _UNITS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("seconds", ("second", "runtime", "_time")),
-    ("tokens", ("tokens", "length")),
+    ("tokens", ("tokens", "length", "overruled")),
     ("nats", ("entropy", "kl", "logp")),
     (
         "0 to 1",
-        ("reward", "valid", "truncat", "share", "fraction", "clip", "signal", "unscored", "eval_"),
+        (
+            *("reward", "valid", "forced", "truncat", "share"),
+            *("fraction", "clip", "signal", "unscored", "eval_"),
+        ),
     ),
 )
 # Looked at when something is wrong; folded away until then.

@@ -47,6 +47,7 @@ class CompletionView:
     violations: tuple[str, ...]
     text: str
     stop_reason: str | None
+    enforcement: str | None
     outcome: str
 
 
@@ -180,8 +181,17 @@ def _completion(record: Json, arm: str) -> CompletionView:
         violations=_violations(record.get("violations")),
         text=clean(record.get("text", "")),
         stop_reason=clean(stop_reason) if stop_reason is not None else None,
+        enforcement=_enforcement(record),
         outcome=_outcome(rewards.get("answer")),
     )
+
+
+def _enforcement(record: Json) -> str | None:
+    """What enforcing the format did to a completion; None where it did nothing."""
+    forced, overruled = record.get("forced"), record.get("overruled")
+    if not is_number(forced) or not is_number(overruled) or not (forced or overruled):
+        return None
+    return f"{forced:g} tokens without a choice, {overruled:g} refused"
 
 
 def _bodies(record: Json) -> dict[str, Any]:

@@ -19,12 +19,33 @@ Where this departs from GRPO as published (DeepSeekMath, arXiv 2402.03300):
   without the ids that the engine never draws.
 * Truncated completions are not masked out: they are invalid, and pay by their format reward.
 
+Enforced rollouts (`enforce`). A token t after the prefix s is drawn from those that a grammar
+allows there, A(s). With pi the model at the rollout's temperature:
+
+    pi_G(t|s) = pi(t|s) 1[t in A(s)] / Z(s),    Z(s) = sum of pi(t|s) over A(s)
+
+Completions x are samples of pi_G, so it is their expected reward under pi_G that can be raised,
+and its gradient is that of any policy, whatever the baseline b (the mean of a group of G, which
+holds x itself, only shortens it to (G - 1) / G):
+
+    grad E[R(x)] = E[(R(x) - b) sum_t grad log pi_G(x_t|s_t)],    x ~ pi_G
+
+* Policy, old policy and reference are therefore all scored over the allowed tokens; the penalty is
+  then the divergence of the two enforced models. With log pi = log pi_G + log Z in its place, the
+  gradient would be biased by E[(R(x) - b) sum_t grad log Z(s_t)].
+* A forced token, the only one in A(s), has log pi_G = 0 for every value of the parameters: no
+  gradient, and a ratio of 1. To leave it out is exact, no approximation; it only changes the number
+  of tokens that the loss is divided by.
+* Nothing here teaches the model to keep the format by itself: pi_G does not depend on how likely
+  pi finds what is not allowed.
+
 Shapes: N groups, G completions per group, K rewards, R completions of a micro-batch, T tokens.
 """
 
 import copy
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +55,15 @@ from torch import Tensor, nn
 
 from triptych.data.sample import Sample
 from triptych.errors import ConfigError
-from triptych.generation import Engine, SamplingConfig
+from triptych.generation import Engine
 from triptych.generation.local import LocalEngine
 from triptych.models.omni import OmniModel
-from triptych.rewards.base import DEFAULT_WEIGHTS, RewardFunction
+from triptych.rewards.base import RewardFunction
 from triptych.rewards.combine import combine, weight_vector
 from triptych.runs import RunFolder
-from triptych.training.config import TrainingConfig
-from triptych.training.credit import (
-    Balance,
-    Scale,
-    Scheme,
-    choice,
-    credit_matrix,
-    reward_advantages,
-    spread,
-)
+from triptych.stages.grammar import StageGrammar
+from triptych.training.credit import credit_matrix, reward_advantages, spread
+from triptych.training.grpo_config import GRPOConfig
 from triptych.training.objective import grpo_loss, kl_coefficient
 from triptych.training.rollout import (
     MicroBatch,
@@ -59,83 +73,11 @@ from triptych.training.rollout import (
     records,
     refuse_unscored,
 )
-from triptych.training.steps import StepLayout
 from triptych.training.trainer import Evaluate, StageTrainer, TrainResult
 
+__all__ = ["GRPOConfig", "GRPOTrainer", "frozen_copy", "train_grpo"]
 
-@dataclass(frozen=True, kw_only=True)
-class GRPOConfig(TrainingConfig):
-    """Settings of the reinforcement stage.
-
-    The defaults are those of HumanOmniV2's first RL stage, which also freezes the media encoders.
-    """
-
-    learning_rate: float = 1e-6
-    """Highest learning rate."""
-    max_steps: int = 500
-    """Optimizer steps."""
-    prompts_per_step: int = 32
-    """Prompts (groups) per optimizer step, over all processes and micro-batches."""
-    groups_per_micro_batch: int = 1
-    """Groups per forward and process. The result does not depend on it, memory does."""
-    num_generations: int = 8
-    """Completions per prompt: the size of a group."""
-    num_iterations: int = 1
-    """Optimizer steps on one rollout."""
-    max_new_tokens: int = 1024
-    """Longest completion, in tokens."""
-    temperature: float = 1.0
-    """Sampling temperature of the rollout."""
-    weights: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
-    """How much each reward counts."""
-    scheme: Scheme = Scheme.STRICT
-    """Which tokens earn which reward."""
-    credit_rows: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
-    """Credit of single rewards, in place of the scheme's: how much of its advantage the tokens of
-    context, think, answer and tags receive. Needed for rewards that the scheme does not know."""
-    scale: Scale = Scale.NONE
-    """What the difference to the group's mean reward is divided by."""
-    balance: Balance = Balance.TOKENS
-    """How the tokens of a group share its loss."""
-    gate: bool = False
-    """A context reward of at most 0.4 zeroes reasoning and answer; a reasoning reward of at most
-    0.4 zeroes the answer."""
-    clip_low: float = 0.2
-    """How far a token's probability ratio may fall below 1 before its gradient stops."""
-    clip_high: float = 0.2
-    """How far it may rise above 1."""
-    beta: float = 0.04
-    """Weight of the penalty for leaving the reference model, at the start; 0 keeps no
-    reference model in memory."""
-    max_unscored_share: float = 0.5
-    """Stop when a reward cannot be scored for more than this share of a step's completions."""
-    rollouts_every: int = 1
-    """Steps between two rollouts that are written to rollouts.jsonl; 0 writes none."""
-    rollout_groups: int = 0
-    """Groups that are written of such a rollout; 0 writes all."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in (
-            "max_steps", "prompts_per_step", "groups_per_micro_batch", "num_iterations",
-            "max_new_tokens", "temperature",
-        ):  # fmt: skip
-            self._require(getattr(self, name) > 0, f"{name} must be above 0")
-        for name in ("clip_low", "clip_high", "beta", "rollouts_every", "rollout_groups"):
-            self._require(getattr(self, name) >= 0, f"{name} must not be negative")
-        for setting, kind in (("scheme", Scheme), ("scale", Scale), ("balance", Balance)):
-            choice(kind, getattr(self, setting), setting)
-        self._require(
-            self.num_generations > 1,
-            "num_generations must be at least 2: a completion is compared with its group",
-        )
-
-    def layout(self) -> StepLayout:
-        """How the prompts of a run come in steps."""
-        micro_batch = min(self.groups_per_micro_batch, self.prompts_per_step)
-        return StepLayout(
-            self.max_steps, self.prompts_per_step, micro_batch, repeats=self.num_iterations
-        )
+_log = logging.getLogger(__name__)
 
 
 def train_grpo(
@@ -165,7 +107,8 @@ def train_grpo(
         resume: go on from the last checkpoint in the run folder, if there is one.
 
     Raises:
-        ConfigError: rewards, weights and credit do not fit together.
+        ConfigError: rewards, weights and credit do not fit together, or no completion fits the
+            budgets of its stages.
         RewardError: a reward function fails, or scores too few completions.
         MediaError: a sample's media cannot be decoded.
     """
@@ -197,7 +140,11 @@ class GRPOTrainer(StageTrainer):
         super().__init__(
             model, samples, config, config.layout(), run, phase=phase, evaluate=evaluate
         )
-        self.engine = engine or LocalEngine(model)
+        local = LocalEngine(model)
+        self.engine, self._grammars = engine or local, local.grammars
+        self._grammar_of = self._grammar if config.enforced else None
+        if config.enforced:
+            self._prepare_enforcement(samples)
         self.reference = frozen_copy(model) if config.beta else None
         self._batches: list[MicroBatch] = []
         self._restored: list[dict[str, Any]] = []
@@ -213,7 +160,10 @@ class GRPOTrainer(StageTrainer):
             self._batches = self._roll_out(samples)
         elif len(self._restored) == len(samples):
             pairs = zip(self._restored, samples, strict=True)
-            self._batches = [MicroBatch.from_state(s, self.omni, part) for s, part in pairs]
+            self._batches = [
+                MicroBatch.from_state(state, self.omni, part, self._grammar_of)
+                for state, part in pairs
+            ]
         self._restored = []
         if not self._batches:
             raise ConfigError(
@@ -230,7 +180,8 @@ class GRPOTrainer(StageTrainer):
             for sample in prompts:  # kept by the model's cache; autocast is for the model alone
                 self.omni.encode(sample)
         with self.clock("rollout"), self.accelerator.autocast():
-            completions = self.engine.generate(prompts, config.num_generations, self._sampling())
+            sampling = config.sampling(self._rollout_seed())
+            completions = self.engine.generate(prompts, config.num_generations, sampling)
         with self.clock("reward"):
             rollout = read_and_score(
                 self.omni, prompts, completions, self.rewards, gate=config.gate
@@ -243,7 +194,8 @@ class GRPOTrainer(StageTrainer):
                 records(rollout, step=step + 1, phase=self.phase, groups=config.rollout_groups)
             )
         refuse_unscored(rollout.table, config.weights, config.max_unscored_share)
-        batches = micro_batches(self.omni, rollout, advantages_NGT, [len(part) for part in samples])
+        sizes = [len(part) for part in samples]
+        batches = micro_batches(self.omni, rollout, advantages_NGT, sizes, self._grammar_of)
         return [self._with_logps(batch) for batch in batches]
 
     def credit(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
@@ -333,9 +285,20 @@ class GRPOTrainer(StageTrainer):
         add("valid", rollout.valid_NG.sum(), rollout.valid_NG.numel())
         add("truncated", rollout.truncated_share)
         add("length", rollout.lengths_NG.sum(), rollout.lengths_NG.numel())
+        if self.config.enforced:
+            self._observe_enforcement(rollout)
         for name, here_NGT in self._regions(rollout.stage_ids_NGT, rollout.mask_NGT):
             add(f"length/{name}", here_NGT.sum(), rollout.lengths_NG.numel())
             add(f"advantage/{name}", (advantages_NGT.abs() * here_NGT).sum(), here_NGT.sum())
+
+    def _observe_enforcement(self, rollout: Rollout) -> None:
+        # A completion in which nothing was refused is one that the model writes by itself, see
+        # `generation.enforcement`: their share is how often it would keep format and budgets.
+        every = [one for group in rollout.completions for one in group]
+        self.averages.add("forced", sum(sum(one.forced) for one in every), rollout.lengths_NG.sum())
+        self.averages.add("overruled", sum(one.overruled for one in every), len(every))
+        unchanged = sum(one.overruled == 0 for one in every)
+        self.averages.add("valid_unenforced", unchanged, len(every))
 
     def _observe_entropy(self, batch: MicroBatch, entropies_RT: Tensor) -> None:
         for name, here_RT in self._regions(batch.stage_ids_RT, batch.mask_RT):
@@ -347,14 +310,29 @@ class GRPOTrainer(StageTrainer):
 
     # --- sampling, checkpoints ---------------------------------------------------------------
 
-    def _sampling(self) -> SamplingConfig:
-        """Seeded by run, step and rank alone, so that a resumed run draws what it would have."""
+    def _rollout_seed(self) -> int:
+        """By run, step and rank alone, so that a resumed run draws what it would have."""
         where = (self.config.seed, self.state.global_step, self.accelerator.process_index)
-        return SamplingConfig(
-            max_new_tokens=self.config.max_new_tokens,
-            temperature=self.config.temperature,
-            seed=int(np.random.SeedSequence(where).generate_state(1)[0]),
-        )
+        return int(np.random.SeedSequence(where).generate_state(1)[0])
+
+    def _grammar(self, sample: Sample) -> StageGrammar:
+        """What the completions of a sample are held to."""
+        grammar = self._grammars.for_sample(sample, self.config.sampling())
+        assert grammar is not None, "asked for only where something is enforced"
+        return grammar
+
+    def _prepare_enforcement(self, samples: Sequence[Sample]) -> None:
+        """Compile every grammar: budgets that nothing fits are refused before the first rollout."""
+        for sample in samples:
+            self._grammar(sample)
+        pointless = "format" in self.rewards and self.config.weights["format"] > 0
+        if pointless and self.is_world_process_zero():
+            _log.warning(
+                "enforce is %s: every completion keeps the format, so the format reward teaches "
+                "nothing (no_signal/format); valid_unenforced says how often the model keeps "
+                "format and budgets by itself",
+                self.config.enforce,
+            )
 
     def _is_written(self, step: int) -> bool:
         every, repeats = self.config.rollouts_every, self.config.num_iterations

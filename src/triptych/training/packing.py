@@ -7,24 +7,31 @@ completion. The result equals the naive padded batch to numerical noise, at
 (P + G*C) tokens instead of G*(P + C).
 
 Shapes: B rows (groups), L tokens of the longest row, P prompt, R completions of all rows in
-order, T tokens of the longest completion, N completion tokens of all rows, 3 rope axes.
+order, T tokens of the longest completion, N completion tokens of all rows, U different sets of
+allowed tokens, V vocabulary, 3 rope axes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from triptych.models.families import Family
+from triptych.models.omni import AllowedTokens
 from triptych.models.prompt import Prompt
+from triptych.stages.grammar import Choice
 
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Groups laid out for one forward. ``N`` runs row by row, completion by completion."""
+    """Groups laid out for one forward. ``N`` runs row by row, completion by completion.
+
+    ``allowed`` is None where nothing was enforced.
+    """
 
     input_ids_BL: Tensor
     position_ids_3BL: Tensor
@@ -34,6 +41,7 @@ class PackedBatch:
     targets_N: Tensor
     lengths_R: Tensor
     group_sizes_B: tuple[int, ...]
+    allowed: AllowedTokens | None = None
 
     def model_inputs(self) -> dict[str, Any]:
         """Keyword arguments of ``OmniModel.forward``."""
@@ -44,6 +52,7 @@ class PackedBatch:
             "features": self.features,
             "source_N2": self.source_N2,
             "targets_N": self.targets_N,
+            "allowed": self.allowed,
         }
 
     def to(self, device: torch.device | str) -> "PackedBatch":
@@ -54,6 +63,8 @@ class PackedBatch:
             if isinstance(value, Tensor)
         }
         moved["features"] = {name: value.to(device) for name, value in self.features.items()}
+        if self.allowed is not None:
+            moved["allowed"] = AllowedTokens(*(value.to(device) for value in self.allowed))
         return replace(self, **moved)
 
     @property
@@ -81,10 +92,12 @@ def pack(
     completions: Sequence[Sequence[Sequence[int]]],
     pad_token_id: int,
     family: Family,
+    choices: Sequence[Sequence[Sequence[Choice]]] | None = None,
 ) -> PackedBatch:
     """Lay out one row per prompt with all of its completions (token ids, none empty).
 
-    ``family`` knows how media tensors of several prompts are joined.
+    ``family`` knows how media tensors of several prompts are joined. ``choices`` says for each
+    token what it was chosen from, where the format was enforced.
     """
     if len(prompts) != len(completions):
         raise ValueError(f"{len(prompts)} prompts but completions for {len(completions)}")
@@ -117,6 +130,7 @@ def pack(
         targets_N=torch.tensor([t for group in completions for c in group for t in c]),
         lengths_R=torch.tensor([len(c) for group in completions for c in group]),
         group_sizes_B=tuple(len(group) for group in completions),
+        allowed=allowed_tokens([x for g in choices for c in g for x in c]) if choices else None,
     )
 
 
@@ -132,6 +146,17 @@ def shared_prefix_mask(segments_BL: Tensor) -> Tensor:
     visible_BLL = causal_LL & ((key_B1L == 0) | (key_B1L == query_BL1)) & (query_BL1 >= 0)
     itself_LL = torch.eye(len(order_L), dtype=torch.bool, device=segments_BL.device)
     return (visible_BLL | itself_LL)[:, None]
+
+
+def allowed_tokens(choices: Sequence[Choice]) -> AllowedTokens:
+    """What each token was chosen from, every set of tokens once."""
+    # Grammars hand out one object wherever the same is allowed, so that identity tells.
+    different = {id(choice): choice.mask_V for choice in choices}
+    places = {key: place for place, key in enumerate(different)}
+    return AllowedTokens(
+        masks_UV=torch.from_numpy(np.stack(list(different.values()))),
+        index_N=torch.tensor([places[id(choice)] for choice in choices]),
+    )
 
 
 @dataclass(frozen=True)

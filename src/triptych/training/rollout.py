@@ -4,9 +4,9 @@ Shapes: N groups (one per prompt), G completions per group, T tokens of the long
 K rewards, R = completions of one micro-batch in order.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,7 +19,11 @@ from triptych.models.omni import OmniModel
 from triptych.rewards.base import RewardError, RewardFunction, RewardTable, Unscored, score
 from triptych.rewards.combine import apply_gate
 from triptych.stages import StagedOutput, parse, stage_ids
+from triptych.stages.grammar import Choice, StageGrammar
 from triptych.training.packing import PackedBatch, pack
+
+GrammarOf: TypeAlias = Callable[[Sample], StageGrammar]
+"""What the completions of a sample were held to."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def records(
     size = rollout.mask_NGT.shape[1]
     for n, sample in enumerate(rollout.samples[: groups or None]):
         for g in range(size):
-            output = rollout.outputs[n][g]
+            output, completion = rollout.outputs[n][g], rollout.completions[n][g]
             yield {
                 "step": step,
                 "phase": phase,
@@ -147,7 +151,9 @@ def records(
                     for v in output.violations
                 ],
                 "rewards": rollout.table.row(n * size + g),
-                "stop_reason": str(rollout.completions[n][g].stop_reason),
+                "stop_reason": str(completion.stop_reason),
+                "forced": sum(completion.forced),
+                "overruled": completion.overruled,
             }
 
 
@@ -172,17 +178,25 @@ class MicroBatch:
         return replace(self, packed=self.packed.to(device), **tensors)
 
     def state(self) -> dict[str, Any]:
-        """All but the packed prompts, in plain types: they are encoded again from the samples."""
+        """All but the packed prompts, in plain types.
+
+        Those are made again: prompts from the samples, what was allowed from the grammars.
+        """
         return {"token_ids": self.token_ids, "sample_ids": self.sample_ids, **self._tensors()}
 
     @classmethod
     def from_state(
-        cls, state: Mapping[str, Any], model: OmniModel, samples: Sequence[Sample]
+        cls,
+        state: Mapping[str, Any],
+        model: OmniModel,
+        samples: Sequence[Sample],
+        grammar_of: GrammarOf | None = None,
     ) -> "MicroBatch":
         """The micro-batch that `state` was taken from.
 
         Raises:
-            ConfigError: `samples` are not those of the state.
+            ConfigError: `samples` are not those of the state, or the grammars not those that its
+                completions were held to.
         """
         ids = [sample.id for sample in samples]
         if ids != state["sample_ids"]:
@@ -190,16 +204,27 @@ class MicroBatch:
                 f"the checkpoint stopped in the middle of a rollout on {state['sample_ids']}, but "
                 f"the data now bring {ids}; resume with the data, seed and batch sizes of the run"
             )
-        return cls(packed=_pack(model, samples, state["token_ids"]), **state)
+        return cls(packed=_pack(model, samples, state["token_ids"], grammar_of), **state)
 
     def _tensors(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if isinstance(value, Tensor)}
 
 
 def micro_batches(
-    model: OmniModel, rollout: Rollout, advantages_NGT: Tensor, sizes: Sequence[int]
+    model: OmniModel,
+    rollout: Rollout,
+    advantages_NGT: Tensor,
+    sizes: Sequence[int],
+    grammar_of: GrammarOf | None = None,
 ) -> list[MicroBatch]:
-    """Cut a rollout into micro-batches of `sizes` groups."""
+    """Cut a rollout into micro-batches of `sizes` groups.
+
+    `grammar_of` is given where the rollout was enforced: its tokens are then scored among those
+    that were allowed.
+
+    Raises:
+        ConfigError: a completion holds a token that its grammar does not allow.
+    """
     batches, first = [], 0
     for size in sizes:
         here = slice(first, first + size)
@@ -209,7 +234,7 @@ def micro_batches(
             MicroBatch(
                 token_ids=token_ids,
                 sample_ids=[sample.id for sample in rollout.samples[here]],
-                packed=_pack(model, rollout.samples[here], token_ids),
+                packed=_pack(model, rollout.samples[here], token_ids, grammar_of),
                 advantages_RT=advantages_NGT[here, :, :longest].flatten(0, 1),
                 mask_RT=rollout.mask_NGT[here, :, :longest].flatten(0, 1),
                 stage_ids_RT=rollout.stage_ids_NGT[here, :, :longest].flatten(0, 1),
@@ -220,7 +245,26 @@ def micro_batches(
 
 
 def _pack(
-    model: OmniModel, samples: Sequence[Sample], token_ids: Sequence[Sequence[Sequence[int]]]
+    model: OmniModel,
+    samples: Sequence[Sample],
+    token_ids: Sequence[Sequence[Sequence[int]]],
+    grammar_of: GrammarOf | None,
 ) -> PackedBatch:
     prompts = [model.encode(sample) for sample in samples]
-    return pack(prompts, token_ids, model.pad_token_id, model.family)
+    choices = None
+    if grammar_of is not None:
+        pairs = zip(samples, token_ids, strict=True)
+        choices = [_replay(grammar_of(sample), group, sample) for sample, group in pairs]
+    return pack(prompts, token_ids, model.pad_token_id, model.family, choices)
+
+
+def _replay(
+    grammar: StageGrammar, group: Sequence[Sequence[int]], sample: Sample
+) -> list[list[Choice]]:
+    try:
+        return [grammar.replay(ids) for ids in group]
+    except ValueError as error:
+        raise ConfigError(
+            f"sample {sample.id}: a completion is not one that `enforce` and its budgets allow "
+            f"({error}); use an engine that enforces them, and go on with a run as it began"
+        ) from error

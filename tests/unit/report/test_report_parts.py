@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from triptych.errors import DataError
+from triptych.report.build import build_report
 from triptych.report.curves import curve_groups, unit_of
 from triptych.report.load import load_run, read_record
 from triptych.report.previews import Previewer, spread
@@ -93,6 +94,9 @@ def test_metrics_are_grouped_by_stage_with_rewards_first() -> None:
         "eval_answer": 0.7,
         "reward/format": 0.9,
         "length/tags": 6.0,
+        "forced": 0.3,
+        "overruled": 2.0,
+        "valid_unenforced": 0.5,
         "kl": 0.01,
         "grad_norm": 1.0,
     })  # fmt: skip
@@ -102,7 +106,9 @@ def test_metrics_are_grouped_by_stage_with_rewards_first() -> None:
         "Context": ["reward / context", "entropy / context"],
         "Think": ["reward / reasoning"],
         "Answer": ["eval answer"],
-        "Format and whole output": ["reward / format", "length / tags"],
+        "Format and whole output": [
+            *("reward / format", "length / tags", "forced", "overruled", "valid unenforced")
+        ],
         "Optimisation": ["kl"],
     }
     assert [panel.title for panel in groups[-1].secondary] == ["grad norm"]
@@ -147,6 +153,9 @@ def test_long_runs_are_thinned() -> None:
         ("entropy/answer", "nats"),
         ("kl", "nats"),
         ("clip_fraction", "0 to 1"),
+        ("forced", "0 to 1"),
+        ("valid_unenforced", "0 to 1"),
+        ("overruled", "tokens"),
         ("learning_rate", ""),
     ],
 )
@@ -166,6 +175,25 @@ def test_small_arms_leave_their_share_to_the_others(tmp_path: Path) -> None:
     cards = rollout_cards(load_run(tmp_path).rollouts, Previewer(tmp_path), 20)
     arms = [card.completions[0].arm for card in cards]
     assert (arms.count("long"), arms.count("short")) == (17, 3)
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({"forced": 21, "overruled": 3}, "21 tokens without a choice, 3 refused"),
+        ({"forced": 0, "overruled": 0}, None),
+        ({}, None),
+    ],
+)
+def test_what_enforcing_did_is_told(
+    tmp_path: Path, counts: dict[str, int], told: str | None
+) -> None:
+    write(tmp_path / "rollouts.jsonl", {"phase": "grpo", "sample_id": "q", **counts})
+    (card,) = rollout_cards(load_run(tmp_path).rollouts, Previewer(tmp_path))
+    assert card.completions[0].enforcement == told
+    build_report(tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert ("enforced: <b>" in page) == (told is not None)
 
 
 def test_options_show_gold_and_what_the_answer_reward_reads(tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
 """The shared prefix must be the naive padded batch, to numerical noise."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from triptych.data.sample import Media, MediaKind, Sample
+from triptych.generation import Enforce, SamplingConfig
+from triptych.generation.local import LocalEngine
 from triptych.models import OmniModel
+from triptych.stages.grammar import Choice
 from triptych.training.packing import PackedBatch, pack, shared_prefix_mask
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
@@ -26,7 +30,7 @@ def completions_of(model: OmniModel, lengths: Sequence[int], seed: int = 0) -> l
     ]
 
 
-def naive_logps(model: OmniModel, sample: Sample, group: Sequence[Sequence[int]]) -> list[Tensor]:
+def naive_logits(model: OmniModel, sample: Sample, group: Sequence[Sequence[int]]) -> list[Tensor]:
     """What every other trainer does: the prompt and its media once per completion, by the
     model's own forward with a padding mask and its own positions."""
     prompt = model.encode(sample)
@@ -44,8 +48,14 @@ def naive_logps(model: OmniModel, sample: Sample, group: Sequence[Sequence[int]]
     features = model.family.collate([prompt.features] * len(group))
     output = model.thinker(input_ids=ids, attention_mask=mask.long(), use_cache=False, **features)
     logits = output.logits[:, size - 1 : -1].index_fill(-1, model.banned_ids, -torch.inf)
-    logps = torch.log_softmax(logits, -1).gather(-1, ids[:, size:, None])[..., 0]
-    return [row[: len(c)] for row, c in zip(logps, group, strict=True)]
+    return [row[: len(c)] for row, c in zip(logits, group, strict=True)]
+
+
+def naive_logps(model: OmniModel, sample: Sample, group: Sequence[Sequence[int]]) -> list[Tensor]:
+    return [
+        torch.log_softmax(logits_TV, -1).gather(-1, torch.tensor(c)[:, None])[:, 0]
+        for logits_TV, c in zip(naive_logits(model, sample, group), group, strict=True)
+    ]
 
 
 def packed_logps(model: OmniModel, packed: PackedBatch) -> list[Tensor]:
@@ -177,6 +187,103 @@ def test_gradient_checkpointing_changes_nothing(tiny: OmniModel, samples: list[S
     saved = gradients(tiny, packed_logps(tiny, packed))
     for name, reference in plain.items():
         assert (saved[name] - reference).norm() <= 1e-5 * reference.norm() + 1e-7, name
+
+
+ENFORCED = SamplingConfig(
+    max_new_tokens=60,
+    temperature=0.7,
+    enforce=Enforce.STAGES_AND_ANSWER,
+    max_stage_tokens={"context": 6, "think": 9},
+)
+
+
+@dataclass(frozen=True)
+class Enforced:
+    """Completions of two questions that ask for different answers, and what each token was one
+    of."""
+
+    samples: list[Sample]
+    groups: list[list[list[int]]]
+    choices: list[list[list[Choice]]]
+
+    def pack(self, model: OmniModel) -> PackedBatch:
+        prompts = [model.encode(sample) for sample in self.samples]
+        return pack(prompts, self.groups, model.pad_token_id, model.family, self.choices)
+
+
+def write_enforced(model: OmniModel, samples: Sequence[Sample]) -> Enforced:
+    engine = LocalEngine(model)
+    chosen = list({sample.problem_type: sample for sample in samples}.values())[:2]
+    assert len(chosen) == 2
+    written = engine.generate(chosen, 3, ENFORCED)
+    groups = [[list(one.token_ids) for one in group] for group in written]
+    choices = []
+    for sample, group in zip(chosen, groups, strict=True):
+        grammar = engine.grammars.for_sample(sample, ENFORCED)
+        assert grammar is not None
+        choices.append([grammar.replay(ids) for ids in group])
+    return Enforced(chosen, groups, choices)
+
+
+def naive_enforced(model: OmniModel, given: Enforced) -> tuple[list[Tensor], list[Tensor]]:
+    """Log-probs and entropies in probabilities: pi(t) over the sum of pi of what was allowed."""
+    logps, entropies = [], []
+    for sample, group, choices in zip(given.samples, given.groups, given.choices, strict=True):
+        logits = naive_logits(model, sample, group)
+        for logits_TV, ids, of_one in zip(logits, group, choices, strict=True):
+            mask_TV = torch.from_numpy(np.stack([choice.mask_V for choice in of_one]))
+            pi_TV = (logits_TV / ENFORCED.temperature).softmax(-1)
+            held_TV = torch.where(mask_TV, pi_TV, 0)
+            held_TV = held_TV / held_TV.sum(-1, keepdim=True)
+            logps.append(held_TV.gather(-1, torch.tensor(ids)[:, None])[:, 0].log())
+            entropies.append(-torch.xlogy(held_TV, held_TV).sum(-1))
+    return logps, entropies
+
+
+def test_enforced_log_probs_equal_naive(tiny: OmniModel, samples: list[Sample]) -> None:
+    model = cast(tiny, torch.float64)
+    given = write_enforced(model, samples)
+    packed = given.pack(model)
+    output = model(**packed.model_inputs(), temperature=ENFORCED.temperature)
+    theirs, entropies = naive_enforced(model, given)
+    assert (output.logps_N - torch.cat(theirs)).abs().max() < TOLERANCE[torch.float64]
+    assert (output.entropies_N - torch.cat(entropies)).abs().max() < TOLERANCE[torch.float64]
+    forced_N = torch.tensor([x.count == 1 for g in given.choices for c in g for x in c])
+    assert torch.equal(output.logps_N == 0, forced_N)
+    assert not output.entropies_N[forced_N].any()
+    free = model(**replace(packed, allowed=None).model_inputs(), temperature=ENFORCED.temperature)
+    assert (output.logps_N - free.logps_N)[forced_N].min() > 1, "the masks matter"
+    ours, reference = gradients(model, [output.logps_N]), gradients(model, theirs)
+    assert ours.keys() == reference.keys()
+    for name, expected in reference.items():
+        scale = expected.abs().max().clamp_min(1e-12)
+        assert ((ours[name] - expected).abs().max() / scale) < 1e-5, name
+
+
+def test_masks_are_few_move_along_and_are_not_kept(tiny: OmniModel, samples: list[Sample]) -> None:
+    given = write_enforced(tiny, samples)
+    packed = given.pack(tiny)
+    assert packed.allowed is not None
+    size = tiny.thinker.get_output_embeddings().weight.shape[0]
+    different = {id(x) for group in given.choices for of_one in group for x in of_one}
+    assert packed.allowed.masks_UV.shape == (len(different), size)
+    assert len(different) < packed.num_tokens / 2
+    moved = packed.to("meta").allowed
+    assert moved is not None
+    assert {value.device.type for value in moved} == {"meta"}
+
+    def kept_for_the_backward(batch: PackedBatch) -> list[tuple[torch.dtype, torch.Size]]:
+        kept: list[tuple[torch.dtype, torch.Size]] = []
+
+        def keep(value: Tensor) -> Tensor:
+            kept.append((value.dtype, value.shape))
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+            tiny(**batch.model_inputs())
+        return kept
+
+    assert kept_for_the_backward(packed) == kept_for_the_backward(replace(packed, allowed=None))
 
 
 def test_unpack_restores_completions(tiny: OmniModel, samples: list[Sample]) -> None:

@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 
 from triptych.data.sample import Sample
 from triptych.errors import ConfigError
-from triptych.generation import Completion, StopReason
+from triptych.generation import Completion, Enforce, SamplingConfig, StopReason
+from triptych.generation.enforcement import Grammars
 from triptych.models import OmniModel
 from triptych.rewards import RewardError, RewardTable, Unscored, rule_rewards
+from triptych.stages.grammar import StageGrammar
 from triptych.training.rollout import (
+    GrammarOf,
     MicroBatch,
     Rollout,
     micro_batches,
@@ -25,7 +29,7 @@ TEXT = "<context>a smiling face</context><think>so B</think><answer>B</answer>"
 def completion(model: OmniModel, text: str, forced: Sequence[int] = ()) -> Completion:
     ids = model.tokenizer(text)["input_ids"]
     flags = tuple(index in forced for index in range(len(ids)))
-    return Completion(tuple(ids), text, StopReason.LENGTH, flags)
+    return Completion(tuple(ids), text, StopReason.LENGTH, flags, overruled=len(forced))
 
 
 @pytest.fixture
@@ -90,6 +94,7 @@ def test_records_hold_what_a_reader_needs(rollout: Rollout, samples: list[Sample
     assert line["bodies"] == {"context": "a smiling face", "think": "so B", "answer": "B"}
     assert line["rewards"].keys() == rule_rewards().keys()
     assert line["kind"] == samples[0].extra["kind"]
+    assert [(row["forced"], row["overruled"]) for row in lines[:2]] == [(2, 2), (0, 0)]
     assert lines[1]["violations"][0] == {"kind": "truncated", "stage": "context", "position": 0}
     assert len(list(records(rollout, step=7, phase="rl"))) == 6
 
@@ -116,6 +121,54 @@ def test_state_brings_a_micro_batch_back(
     assert torch.equal(again.advantages_RT, batch.advantages_RT)
     with pytest.raises(ConfigError, match="resume with the data"):
         MicroBatch.from_state(batch.state(), tiny, samples[1:4])
+
+
+@pytest.fixture
+def grammar_of(tiny: OmniModel) -> GrammarOf:
+    grammars = Grammars(tiny)
+
+    def of(sample: Sample) -> StageGrammar:
+        sampling = SamplingConfig(max_new_tokens=200, enforce=Enforce.STAGES_AND_ANSWER)
+        grammar = grammars.for_sample(sample, sampling)
+        assert grammar is not None
+        return grammar
+
+    return of
+
+
+def test_what_was_allowed_is_read_from_the_grammars(
+    tiny: OmniModel, samples: list[Sample], grammar_of: GrammarOf
+) -> None:
+    """Of two questions with options, and again from the state, which holds no masks."""
+    chosen = [sample for sample in samples if len(sample.options) > 1][:2]
+    groups = [[completion(tiny, TEXT), completion(tiny, "<context>a")]] * 2
+    rollout = read_and_score(tiny, chosen, groups, rule_rewards())
+    advantages = rollout.mask_NGT.float()
+    (batch,) = micro_batches(tiny, rollout, advantages, [2], grammar_of)
+    allowed = batch.packed.allowed
+    assert allowed is not None
+    expected = [
+        choice.mask_V
+        for sample, group in zip(chosen, groups, strict=True)
+        for one in group
+        for choice in grammar_of(sample).replay(one.token_ids)
+    ]
+    assert torch.equal(allowed.masks_UV[allowed.index_N], torch.tensor(np.stack(expected)))
+    state = batch.state()
+    assert state.keys() == {"token_ids", "sample_ids", "advantages_RT", "mask_RT", "stage_ids_RT"}
+    again = MicroBatch.from_state(state, tiny, chosen, grammar_of).packed.allowed
+    assert again is not None
+    assert all(map(torch.equal, again, allowed))
+    (free,) = micro_batches(tiny, rollout, advantages, [2])
+    assert free.packed.allowed is None
+
+
+def test_a_completion_that_was_not_enforced_is_refused(
+    tiny: OmniModel, rollout: Rollout, samples: list[Sample], grammar_of: GrammarOf
+) -> None:
+    message = rf"sample {samples[1].id}: a completion is not one that `enforce` .* use an engine"
+    with pytest.raises(ConfigError, match=message):
+        micro_batches(tiny, rollout, rollout.mask_NGT.float(), [1, 2], grammar_of)
 
 
 def test_missing_rewards_are_refused_unless_they_do_not_apply_or_count() -> None:

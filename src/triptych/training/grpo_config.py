@@ -1,0 +1,137 @@
+"""Settings of the reinforcement stage."""
+
+from dataclasses import dataclass, field
+
+from triptych.generation import Enforce, SamplingConfig
+from triptych.rewards.base import DEFAULT_WEIGHTS
+from triptych.stages.format import DEFAULT_FORMAT
+from triptych.training.config import TrainingConfig
+from triptych.training.credit import Balance, Scale, Scheme, choice
+from triptych.training.steps import StepLayout
+
+
+def _no_budgets() -> dict[str, int]:
+    return dict.fromkeys(DEFAULT_FORMAT.names, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GRPOConfig(TrainingConfig):
+    """Settings of the reinforcement stage.
+
+    The defaults are those of HumanOmniV2's first RL stage, which also freezes the media encoders.
+    """
+
+    learning_rate: float = 1e-6
+    """Highest learning rate."""
+    max_steps: int = 500
+    """Optimizer steps."""
+    prompts_per_step: int = 32
+    """Prompts (groups) per optimizer step, over all processes and micro-batches."""
+    groups_per_micro_batch: int = 1
+    """Groups per forward and process. The result does not depend on it, memory does."""
+    num_generations: int = 8
+    """Completions per prompt: the size of a group."""
+    num_iterations: int = 1
+    """Optimizer steps on one rollout."""
+    max_new_tokens: int = 1024
+    """Longest completion, in tokens."""
+    temperature: float = 1.0
+    """Sampling temperature of the rollout."""
+    enforce: Enforce = Enforce.OFF
+    """What rollouts are held to while they are written: nothing, the stages in their order, or the
+    stages and an answer of the form that the question asks for. After a cold start the model knows
+    the format, and only a rollout that may break it can earn the format reward: hence off."""
+    min_stage_tokens: dict[str, int] = field(default_factory=_no_budgets)
+    """Fewest tokens of each stage when enforced; 0 sets none."""
+    max_stage_tokens: dict[str, int] = field(default_factory=_no_budgets)
+    """Most tokens of each stage when enforced; 0 sets none."""
+    weights: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
+    """How much each reward counts."""
+    scheme: Scheme = Scheme.STRICT
+    """Which tokens earn which reward."""
+    credit_rows: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
+    """Credit of single rewards, in place of the scheme's: how much of its advantage the tokens of
+    context, think, answer and tags receive. Needed for rewards that the scheme does not know."""
+    scale: Scale = Scale.NONE
+    """What the difference to the group's mean reward is divided by."""
+    balance: Balance = Balance.TOKENS
+    """How the tokens of a group share its loss."""
+    gate: bool = False
+    """A context reward of at most 0.4 zeroes reasoning and answer; a reasoning reward of at most
+    0.4 zeroes the answer."""
+    clip_low: float = 0.2
+    """How far a token's probability ratio may fall below 1 before its gradient stops."""
+    clip_high: float = 0.2
+    """How far it may rise above 1."""
+    beta: float = 0.04
+    """Weight of the penalty for leaving the reference model, at the start; 0 keeps no
+    reference model in memory."""
+    max_unscored_share: float = 0.5
+    """Stop when a reward cannot be scored for more than this share of a step's completions."""
+    rollouts_every: int = 1
+    """Steps between two rollouts that are written to rollouts.jsonl; 0 writes none."""
+    rollout_groups: int = 0
+    """Groups that are written of such a rollout; 0 writes all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in (
+            "max_steps", "prompts_per_step", "groups_per_micro_batch", "num_iterations",
+            "max_new_tokens", "temperature",
+        ):  # fmt: skip
+            self._require(getattr(self, name) > 0, f"{name} must be above 0")
+        for name in ("clip_low", "clip_high", "beta", "rollouts_every", "rollout_groups"):
+            self._require(getattr(self, name) >= 0, f"{name} must not be negative")
+        for setting, kind in (
+            ("scheme", Scheme), ("scale", Scale), ("balance", Balance), ("enforce", Enforce),
+        ):  # fmt: skip
+            choice(kind, getattr(self, setting), setting)
+        self._require(
+            self.num_generations > 1,
+            "num_generations must be at least 2: a completion is compared with its group",
+        )
+        self._check_budgets()
+
+    def _check_budgets(self) -> None:
+        for setting in ("min_stage_tokens", "max_stage_tokens"):
+            budgets = getattr(self, setting)
+            for name, tokens in budgets.items():
+                self._require(
+                    name in DEFAULT_FORMAT.names,
+                    f"{setting} names a stage {name!r}; use {', '.join(DEFAULT_FORMAT.names)}",
+                )
+                self._require(tokens >= 0, f"{setting}.{name} must not be negative")
+            self._require(
+                self.enforced or not any(budgets.values()),
+                f"{setting} holds only enforced completions; set enforce, or leave it out",
+            )
+        for name, least in self.min_stage_tokens.items():
+            most = self.max_stage_tokens.get(name, 0)
+            self._require(
+                most == 0 or least <= most,
+                f"min_stage_tokens.{name} is {least}, more than max_stage_tokens.{name}, {most}; "
+                "lower the first or raise the second",
+            )
+
+    @property
+    def enforced(self) -> bool:
+        """Whether rollouts are held to anything."""
+        return self.enforce != Enforce.OFF
+
+    def sampling(self, seed: int = 0) -> SamplingConfig:
+        """How the completions of a rollout are drawn."""
+        return SamplingConfig(
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            seed=seed,
+            enforce=choice(Enforce, self.enforce, "enforce"),
+            min_stage_tokens=self.min_stage_tokens,
+            max_stage_tokens=self.max_stage_tokens,
+        )
+
+    def layout(self) -> StepLayout:
+        """How the prompts of a run come in steps."""
+        micro_batch = min(self.groups_per_micro_batch, self.prompts_per_step)
+        return StepLayout(
+            self.max_steps, self.prompts_per_step, micro_batch, repeats=self.num_iterations
+        )

@@ -1,0 +1,88 @@
+"""Settings of the reinforcement stage: what they are held to, and what they are made into."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from triptych.errors import ConfigError
+from triptych.generation import Enforce
+from triptych.settings import build, to_yaml
+from triptych.training.grpo_config import GRPOConfig
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"enforce": "format"}, "unknown enforce 'format'; choose one of: off, stages, stages"),
+        (
+            {"enforce": "stages", "max_stage_tokens": {"thnik": 9}},
+            "max_stage_tokens names a stage 'thnik'; use context, think, answer",
+        ),
+        (
+            {"enforce": "stages", "min_stage_tokens": {"thnik": 0}},
+            "min_stage_tokens names a stage 'thnik'",
+        ),
+        (
+            {"enforce": "stages", "min_stage_tokens": {"think": -1}},
+            r"min_stage_tokens\.think must not be negative",
+        ),
+        (
+            {
+                "enforce": "stages",
+                "min_stage_tokens": {"think": 9, "context": 4},
+                "max_stage_tokens": {"think": 8},
+            },
+            r"min_stage_tokens\.think is 9, more than max_stage_tokens\.think, 8; lower",
+        ),
+        (
+            {"max_stage_tokens": {"think": 9}},
+            "max_stage_tokens holds only enforced completions; set enforce",
+        ),
+        (
+            {"enforce": "off", "min_stage_tokens": {"think": 9}},
+            "min_stage_tokens holds only enforced completions",
+        ),
+    ],
+)
+def test_enforcement_that_cannot_work_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        GRPOConfig(**settings)
+
+
+def test_nothing_is_enforced_by_default() -> None:
+    config = GRPOConfig()
+    assert not config.enforced
+    assert config.sampling().enforce is Enforce.OFF
+    assert config.min_stage_tokens == config.max_stage_tokens
+    assert config.max_stage_tokens == {"context": 0, "think": 0, "answer": 0}
+
+
+@pytest.mark.parametrize("enforce", [Enforce.STAGES, Enforce.STAGES_AND_ANSWER])
+def test_sampling_holds_rollouts_to_what_is_set(enforce: Enforce) -> None:
+    config = GRPOConfig(
+        enforce=enforce,
+        min_stage_tokens={"think": 16},
+        max_stage_tokens={"think": 16, "context": 9},
+        max_new_tokens=99,
+        temperature=0.8,
+    )
+    assert config.enforced
+    sampling = config.sampling(seed=5)
+    assert (sampling.enforce, sampling.seed) == (enforce, 5)
+    assert (sampling.max_new_tokens, sampling.temperature) == (99, 0.8)
+    assert sampling.min_stage_tokens == {"think": 16}
+    assert sampling.max_stage_tokens == {"think": 16, "context": 9}
+
+
+def test_a_name_given_as_text_counts_as_the_choice_itself() -> None:
+    plain: Any = {"enforce": "off"}
+    assert GRPOConfig(**plain).sampling().enforce is Enforce.OFF
+
+
+def test_enforcement_survives_yaml() -> None:
+    tree = {"enforce": "stages+answer", "max_stage_tokens": {"think": 64}}
+    config = build(GRPOConfig, tree)
+    assert config.enforce is Enforce.STAGES_AND_ANSWER
+    for one in (config, GRPOConfig()):
+        assert build(GRPOConfig, yaml.safe_load(to_yaml(one))) == one
