@@ -55,6 +55,7 @@ COMMANDS = (
         "triptych.cli.generate:run",
         "write completions of a data set as JSONL",
     ),
+    Command("grammar", "triptych.cli.grammar:run", "print the format as servers take it"),
     Command("report", "triptych.cli.report:run", "write a run as one HTML page"),
 )
 

@@ -195,9 +195,10 @@ def _tail(state: _ByteState, language: Language) -> int:
         return 0
     if not isinstance(state, _Half):
         return len(language.tail(state).encode())
-    start = language.tail(state.state).encode() + state.prefix
+    # The half character may go on the tag that seems to have begun, or begin it anew.
+    end = language.tail(state.state).encode() + state.prefix
     close_tag = language.fmt.stages[_stage(state) - 1].close_tag.encode()
-    return len(start) if close_tag.startswith(start) else 0
+    return next(len(end) - at for at in range(len(end) + 1) if close_tag.startswith(end[at:]))
 
 
 def _remainder(state: _ByteState, language: Language) -> bytes:
