@@ -32,10 +32,21 @@ Labels: TypeAlias = dict[Key, str]
 """How an error message names a key: "recipe.yaml:3: 'media.fps'" or "--media.fps"."""
 
 
+_BOOL = "tag:yaml.org,2002:bool"
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 1e-5 is a number although it has no dot."""
+    """YAML as people write it: 1e-5 is a number although it has no dot, `off` a word (YAML 1.2)."""
+
+    yaml_implicit_resolvers: typing.ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
+_Loader.add_implicit_resolver(
+    _BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
 )

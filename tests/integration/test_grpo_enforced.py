@@ -108,7 +108,7 @@ def test_what_a_step_writes_down(tiny: OmniModel, samples: list[Sample], run: Ru
         assert line["forced"] == pytest.approx(forced / tokens)
         assert 0 < line["forced"] < 1
         assert line["overruled"] == pytest.approx(sum(r["overruled"] for r in rows[here]) / 12)
-        assert line["valid_unenforced"] == sum(row["overruled"] == 0 for row in rows[here]) / 12
+        assert line["unchanged"] == sum(row["overruled"] == 0 for row in rows[here]) / 12
         assert line["overruled"] > 1
         # Forced tokens are of no region: they are not trained.
         regions = ("tags", "context", "think", "answer")
@@ -141,7 +141,7 @@ def test_the_share_that_was_never_refused(
 ) -> None:
     trainer_of(tiny, samples, run, FewRefused(tiny), max_steps=1).fit()
     (line,) = run.metrics()
-    assert line["valid_unenforced"] == pytest.approx(1 / 3)
+    assert line["unchanged"] == pytest.approx(1 / 3)
     assert line["overruled"] == 1
     assert [row["overruled"] for row in run.rollouts()] == [0, 1, 2] * 4
 
@@ -154,7 +154,7 @@ def test_without_enforcement_nothing_is_written_of_it(
     )
     trainer.fit()
     assert all(batch.packed.allowed is None for batch in trainer._batches)
-    assert not {"forced", "overruled", "valid_unenforced"} & run.metrics()[0].keys()
+    assert not {"forced", "overruled", "unchanged"} & run.metrics()[0].keys()
     assert {(row["forced"], row["overruled"]) for row in run.rollouts()} == {(0, 0)}
 
 

@@ -21,7 +21,7 @@ _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "Format and whole output",
         (
-            *("format", "tags", "valid", "forced", "overruled"),
+            *("format", "tags", "valid", "forced", "overruled", "unchanged"),
             *("truncat", "length", "tokens", "reward", "signal"),
         ),
     ),
@@ -35,7 +35,7 @@ _UNITS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "0 to 1",
         (
-            *("reward", "valid", "forced", "truncat", "share"),
+            *("reward", "valid", "forced", "unchanged", "truncat", "share"),
             *("fraction", "clip", "signal", "unscored", "eval_"),
         ),
     ),

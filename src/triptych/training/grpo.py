@@ -30,9 +30,9 @@ holds x itself, only shortens it to (G - 1) / G):
 
     grad E[R(x)] = E[(R(x) - b) sum_t grad log pi_G(x_t|s_t)],    x ~ pi_G
 
-* Policy, old policy and reference are therefore all scored over the allowed tokens; the penalty is
-  then the divergence of the two enforced models. With log pi = log pi_G + log Z in its place, the
-  gradient would be biased by E[(R(x) - b) sum_t grad log Z(s_t)].
+* Policy, old policy and reference are therefore all scored over the allowed tokens; the penalty
+  then estimates the divergence of the two enforced models. With log pi = log pi_G + log Z in its
+  place, the gradient would be biased by E[(R(x) - b) sum_t grad log Z(s_t)].
 * A forced token, the only one in A(s), has log pi_G = 0 for every value of the parameters: no
   gradient, and a ratio of 1. To leave it out is exact, no approximation; it only changes the number
   of tokens that the loss is divided by.
@@ -298,7 +298,7 @@ class GRPOTrainer(StageTrainer):
         self.averages.add("forced", sum(sum(one.forced) for one in every), rollout.lengths_NG.sum())
         self.averages.add("overruled", sum(one.overruled for one in every), len(every))
         unchanged = sum(one.overruled == 0 for one in every)
-        self.averages.add("valid_unenforced", unchanged, len(every))
+        self.averages.add("unchanged", unchanged, len(every))
 
     def _observe_entropy(self, batch: MicroBatch, entropies_RT: Tensor) -> None:
         for name, here_RT in self._regions(batch.stage_ids_RT, batch.mask_RT):
@@ -329,7 +329,7 @@ class GRPOTrainer(StageTrainer):
         if pointless and self.is_world_process_zero():
             _log.warning(
                 "enforce is %s: every completion keeps the format, so the format reward teaches "
-                "nothing (no_signal/format); valid_unenforced says how often the model keeps "
+                "nothing (no_signal/format); the metric `unchanged` says how often the model keeps "
                 "format and budgets by itself",
                 self.config.enforce,
             )

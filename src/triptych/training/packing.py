@@ -149,8 +149,8 @@ def shared_prefix_mask(segments_BL: Tensor) -> Tensor:
 
 
 def allowed_tokens(choices: Sequence[Choice]) -> AllowedTokens:
-    """What each token was chosen from, every set of tokens once."""
-    # Grammars hand out one object wherever the same is allowed, so that identity tells.
+    """What each token was chosen from, every choice that a grammar hands out once."""
+    # By identity: a grammar hands out the same few objects again and again.
     different = {id(choice): choice.mask_V for choice in choices}
     places = {key: place for place, key in enumerate(different)}
     return AllowedTokens(

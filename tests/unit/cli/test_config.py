@@ -135,6 +135,12 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_defaults(file: Pa
     assert settings.out == Path("elsewhere")
 
 
+def test_off_is_a_word_and_no_truth_value(file: Path) -> None:
+    """To YAML 1.1 it is false, and `enforce: off` would be refused."""
+    file.write_text("out: elsewhere\nname: off\n")
+    assert read("--config", str(file)).name == "off"
+
+
 def test_a_section_of_the_file_keeps_the_rest_of_its_default(file: Path) -> None:
     file.write_text("media: {max_frames: 4}")
     assert read("out", "--config", str(file)).media == Budget(fps=1.0, max_frames=4)
@@ -198,7 +204,7 @@ def test_one_line_names_what_is_wrong_on_the_command_line(words: list[str], mess
             "judges:\n- model: a\n- modl: b",
             "3: 'judges.1.modl' is not a known setting; did you mean 'model'?",
         ),
-        ("name: yes", "1: 'name' should be a valid string, not true; put it in quotes"),
+        ("name: true", "1: 'name' should be a valid string, not true; put it in quotes"),
         ("\nresume: 1", "2: 'resume' should be a valid boolean, not 1"),
         ("learning_rate: true", "1: 'learning_rate' should be a valid number, not true"),
         ("sizes:\n- 1\n- '2'", "3: 'sizes.1' should be a valid integer, not \"2\""),

@@ -96,7 +96,7 @@ def test_metrics_are_grouped_by_stage_with_rewards_first() -> None:
         "length/tags": 6.0,
         "forced": 0.3,
         "overruled": 2.0,
-        "valid_unenforced": 0.5,
+        "unchanged": 0.5,
         "kl": 0.01,
         "grad_norm": 1.0,
     })  # fmt: skip
@@ -107,7 +107,7 @@ def test_metrics_are_grouped_by_stage_with_rewards_first() -> None:
         "Think": ["reward / reasoning"],
         "Answer": ["eval answer"],
         "Format and whole output": [
-            *("reward / format", "length / tags", "forced", "overruled", "valid unenforced")
+            *("reward / format", "length / tags", "forced", "overruled", "unchanged")
         ],
         "Optimisation": ["kl"],
     }
@@ -154,7 +154,7 @@ def test_long_runs_are_thinned() -> None:
         ("kl", "nats"),
         ("clip_fraction", "0 to 1"),
         ("forced", "0 to 1"),
-        ("valid_unenforced", "0 to 1"),
+        ("unchanged", "0 to 1"),
         ("overruled", "tokens"),
         ("learning_rate", ""),
     ],
