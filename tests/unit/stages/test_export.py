@@ -23,7 +23,7 @@ NUMBER = answer_form(ProblemType.NUMERICAL)
 
 def tagged(*tags: str, space_between: bool = False) -> StageFormat:
     """Stages named a, b and so on, by their tags."""
-    pairs = zip("abcdef", tags[::2], tags[1::2], strict=False)
+    pairs = zip("abcdefgh", tags[::2], tags[1::2], strict=False)
     return StageFormat(tuple(StageSpec(*stage) for stage in pairs), space_between)
 
 
@@ -164,6 +164,7 @@ def code_of(member: str) -> int:
         tagged("【思】", "【/思】", "«x", "»x", space_between=True),
         tagged("🙂a", "🙃", "\u1f00b", "\u07ffc"),
         tagged("^a~b", "]c", "[d", "\\e&", "-f~", "|0"),
+        tagged(*(f"{chr(code)}x" for code in range(0x21, 0x31))),
     ],
 )
 def test_classes_are_written_so_that_all_read_the_same(fmt: StageFormat) -> None:

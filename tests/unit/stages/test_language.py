@@ -96,6 +96,9 @@ class Texts:
             [open_tag, body, close_tag[:-1]],
             [open_tag, body, close_tag, "x"],
             ["x", open_tag, body, close_tag],
+            [self._blank(1), open_tag, body, close_tag],
+            [open_tag, body, other],
+            [other, body, close_tag],
             [],
         ]
         choices = [
