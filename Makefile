@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 OUT := runs/demo
+RESULTS := runs/benchmarks
 SEED := 0
 WORKERS := 2
 
@@ -10,6 +11,8 @@ OLDEST := .venv-oldest
 INSTALLED := $(VENV)/.installed-cpu
 INSTALLED_TEST := $(VENV)/.installed-test
 INSTALLED_OLDEST := $(OLDEST)/.installed
+PEERS := $(VENV)/peers
+INSTALLED_PEERS := $(PEERS)/.installed
 
 # At least this share of the lines of each of these must be covered; of the rest it is only printed.
 COVERAGE := 95
@@ -23,11 +26,11 @@ export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format clean
+.PHONY: help demo test test-slow bench-grammar bench-media lint format clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  make demo OUT=DIR SEED=N   chooses the run folder ($(OUT)) and the seed ($(SEED))"
 	@echo "  make PYTHON=python3.12 ... chooses the Python that .venv is made from ($(PYTHON))"
@@ -48,6 +51,14 @@ test-slow: $(INSTALLED_TEST) $(INSTALLED_OLDEST)  ## All tests, then the fast on
 	OMP_NUM_THREADS=1 $(VENV)/bin/python $(PYTEST) -m "slow or not slow"
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python $(PYTEST)
 
+# The figures in benchmarks/results are those of: chrt -r 1 make bench-grammar RESULTS=benchmarks/results
+bench-grammar: $(INSTALLED_PEERS)  ## Time enforcing the format, beside xgrammar, llguidance and outlines (8 minutes)
+	OMP_NUM_THREADS=1 PYTHONPATH="$(PEERS)" $(VENV)/bin/python -m benchmarks.grammar --out "$(RESULTS)/grammar.json"
+
+# torchcodec takes part where it finds the libraries of FFmpeg.
+bench-media: $(INSTALLED_PEERS)  ## Time sampling frames of a long film, beside torchcodec, and decode workers (5 minutes)
+	OMP_NUM_THREADS=1 PYTHONPATH="$(PEERS)" $(VENV)/bin/python -m benchmarks.media --out "$(RESULTS)/media.json"
+
 lint: $(INSTALLED_TEST)  ## Check style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -59,7 +70,7 @@ format: $(INSTALLED_TEST)  ## Put the style right where that is mechanical
 
 clean:  ## Remove the environments and caches, but no run
 	rm -rf $(VENV) $(OLDEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* dist
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- environments --------------------------------------------------------------------------------
 
@@ -72,6 +83,12 @@ $(INSTALLED_TEST): requirements/test.txt $(INSTALLED)
 
 $(INSTALLED_OLDEST): requirements/oldest.txt pyproject.toml
 	$(call install,$(OLDEST),requirements/oldest.txt)
+
+# Not among the packages of .venv: the tests run without them.
+$(INSTALLED_PEERS): requirements/benchmarks.txt $(INSTALLED)
+	rm -rf $(PEERS)
+	$(VENV)/bin/python -m pip install --quiet --no-deps --target $(PEERS) -r requirements/benchmarks.txt
+	touch $@
 
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
