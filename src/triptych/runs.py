@@ -4,11 +4,9 @@
     environment.json  versions, machine, seed, fingerprint of the data
     metrics.jsonl     one object per logging step, with "step" and "phase"
     rollouts.jsonl    one object per completion
+    skipped.jsonl     one object per sample that was left out, with the cause
     results.json      the figures of the evaluation
     report.html       the report
-
-Whole files are written beside their place and renamed; lines are appended and flushed. So a
-reader never meets half a file, and an interrupted run loses at most its last line.
 
 Where several processes train together, all may call everything here, and the first one writes.
 """
@@ -17,21 +15,29 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-import math
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import triptych
 from triptych.errors import ConfigError, DataError
+from triptych.files import (
+    Record,
+    append_lines,
+    drop_torn_line,
+    read_json,
+    read_lines,
+    write_json,
+    write_lines,
+    write_text,
+)
 from triptych.settings import load_config, plain, to_yaml
 
 Config = TypeVar("Config")
 P = ParamSpec("P")
-Record: TypeAlias = dict[str, Any]
 
 _PACKAGES = ("torch", "transformers", "accelerate", "av", "numpy")
 _BLOCK = 1 << 20
@@ -77,7 +83,7 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         run = cls(path)
         for lines in (run.metrics_path, run.rollouts_path):
-            _drop_torn_line(lines)
+            drop_torn_line(lines)
         return run
 
     @classmethod
@@ -113,6 +119,10 @@ class RunFolder:
         return self.path / "rollouts.jsonl"
 
     @property
+    def skipped_path(self) -> Path:
+        return self.path / "skipped.jsonl"
+
+    @property
     def results_path(self) -> Path:
         return self.path / "results.json"
 
@@ -128,7 +138,7 @@ class RunFolder:
         text = to_yaml(config)
         if self.config_path.exists() and self.config_path.read_text(encoding="utf-8") != text:
             self.config_path.rename(_free_name(self.config_path))
-        _write(self.config_path, text)
+        write_text(self.config_path, text)
 
     @_first_process_only
     def write_environment(self, *, seed: int, data: Sequence[Path] = ()) -> None:
@@ -143,7 +153,7 @@ class RunFolder:
         """
         now = _environment(seed, data)
         if not self.environment_path.exists():
-            _write_json(self.environment_path, now)
+            write_json(self.environment_path, now)
             return
         first = self.environment()
         before, after = first["data"], now["data"]
@@ -154,22 +164,45 @@ class RunFolder:
                 f"{self.path}: the data changed since the run began ({named}); bring back the "
                 "files that the run began with, or start a run in a new folder"
             )
-        _write_json(self.environment_path, {**first, "resumed": [*first.get("resumed", []), now]})
+        write_json(self.environment_path, {**first, "resumed": [*first.get("resumed", []), now]})
 
     @_first_process_only
     def append_metrics(self, *, step: int, phase: str, **values: Any) -> None:
         """Append one line to metrics.jsonl. A value that is not finite is written as null."""
-        _append(self.metrics_path, [{"step": step, "phase": phase, **values}])
+        append_lines(self.metrics_path, [{"step": step, "phase": phase, **values}])
 
     @_first_process_only
     def append_rollouts(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Append one line per completion to rollouts.jsonl."""
-        _append(self.rollouts_path, records)
+        append_lines(self.rollouts_path, records)
+
+    @_first_process_only
+    def write_skipped(
+        self, phase: str, records: Sequence[Mapping[str, Any]], checked: int, *, settled: bool
+    ) -> None:
+        """Write to skipped.jsonl which of the `checked` samples a phase leaves out.
+
+        Args:
+            phase: Lines of others stay.
+            records: One per sample, with "sample_id" and "cause".
+            checked: How many samples these were found among.
+            settled: The phase goes on without them. Then environment.json says so too, if there is
+                one: data files and samples that were left out are what the phase really used.
+        """
+        others = [r for r in read_lines(self.skipped_path) if r["phase"] != phase]
+        lines = [*others, *({"phase": phase, **record} for record in records)]
+        write_lines(self.skipped_path, lines)
+        if settled and self.environment_path.exists():
+            ids = [record["sample_id"] for record in records]
+            note = {"checked": checked, "skipped": len(ids), "sha256": _ids_fingerprint(ids)}
+            environment = self.environment()
+            notes = {**environment.get("skipped", {}), phase: note}
+            write_json(self.environment_path, {**environment, "skipped": notes})
 
     @_first_process_only
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write results.json anew."""
-        _write_json(self.results_path, results)
+        write_json(self.results_path, results)
 
     @_first_process_only
     def update_results(self, results: Mapping[str, Any]) -> None:
@@ -190,10 +223,10 @@ class RunFolder:
                 continue
             kept = [
                 record
-                for record in _read_lines(path)
+                for record in read_lines(path)
                 if record["step"] <= step or phase not in (None, record.get("phase"))
             ]
-            _write(path, "".join(_line(record) for record in kept))
+            write_lines(path, kept)
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -203,20 +236,39 @@ class RunFolder:
 
     def environment(self) -> Record:
         """What the run ran on: see `write_environment`."""
-        return _read_json(self.environment_path)
+        return read_json(self.environment_path)
 
     def metrics(self, phase: str | None = None) -> list[Record]:
         """The lines of metrics.jsonl, in order; those of one phase where one is named."""
-        lines = _read_lines(self.metrics_path)
+        lines = read_lines(self.metrics_path)
         return [record for record in lines if phase in (None, record.get("phase"))]
 
     def rollouts(self) -> Iterator[Record]:
         """The lines of rollouts.jsonl, in order, one at a time: there may be very many."""
-        return _read_lines(self.rollouts_path)
+        return read_lines(self.rollouts_path)
+
+    def skipped(self, phase: str) -> list[str] | None:
+        """Ids of the samples that a phase left out; None where it did not settle that.
+
+        Raises:
+            ConfigError: skipped.jsonl is not what the run wrote.
+        """
+        environment = self.environment() if self.environment_path.exists() else {}
+        note = environment.get("skipped", {}).get(phase)
+        if note is None:
+            return None
+        lines = read_lines(self.skipped_path)
+        ids = [record["sample_id"] for record in lines if record["phase"] == phase]
+        if _ids_fingerprint(ids) != note["sha256"]:
+            raise ConfigError(
+                f"{self.skipped_path}: is not what the run wrote when it began, so which samples "
+                "it used is lost; bring the file back, or start a run in a new folder"
+            )
+        return ids
 
     def results(self) -> Record:
         """The figures in results.json."""
-        return _read_json(self.results_path)
+        return read_json(self.results_path)
 
 
 def data_fingerprint(paths: Iterable[Path]) -> dict[str, str]:
@@ -236,6 +288,10 @@ def data_fingerprint(paths: Iterable[Path]) -> dict[str, str]:
             raise DataError(f"{path}: cannot be read: {error.strerror}") from error
         prints[path.as_posix()] = digest.hexdigest()
     return prints
+
+
+def _ids_fingerprint(ids: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
 def _environment(seed: int, data: Sequence[Path]) -> Record:
@@ -259,94 +315,6 @@ def _environment(seed: int, data: Sequence[Path]) -> Record:
         "seed": seed,
         "data": data_fingerprint(data),
     }
-
-
-# --- files -----------------------------------------------------------------------------------
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a whole file so that a reader sees the old one or the new one, never a part."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _write_json(path: Path, record: Mapping[str, Any]) -> None:
-    text = json.dumps(_finite(plain(record)), indent=2, ensure_ascii=False, allow_nan=False)
-    _write(path, text + "\n")
-
-
-def _append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    text = "".join(_line(record) for record in records)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(text)
-
-
-def _line(record: Mapping[str, Any]) -> str:
-    return json.dumps(_finite(plain(record)), ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity; null is what every reader takes for "no number"."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return value
-
-
-def _read_json(path: Path) -> Record:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise DataError(f"{path}: must hold a JSON object")
-    return record
-
-
-def _read_lines(path: Path) -> Iterator[Record]:
-    """The objects of a JSONL file. A last line without its newline is still being written."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith("\n"):
-                return
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{path}:{number}: not valid JSON: {error}") from error
-            if not isinstance(record, dict):
-                raise DataError(f"{path}:{number}: must be a JSON object")
-            yield record
-
-
-def _drop_torn_line(path: Path) -> None:
-    """Cut what an interrupted write left behind, so that the next line starts on its own."""
-    if not path.exists():
-        return
-    with path.open("rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            start = max(0, end - _BLOCK)
-            file.seek(start)
-            newline = file.read(end - start).rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
-        file.truncate(end)
 
 
 def _merge(present: Record, new: Record) -> Record:

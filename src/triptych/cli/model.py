@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from triptych.data.decoding import DecodeLimits, DecodePool
 from triptych.data.media import MediaBudget
 from triptych.errors import ConfigError
 from triptych.generation.engine import Enforce
@@ -11,6 +12,24 @@ from triptych.stages.format import DEFAULT_FORMAT
 
 if TYPE_CHECKING:
     from triptych.models import OmniModel
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """Where media features are kept on disk.
+
+    Attributes:
+        folder: folder of the cache; without one nothing is kept. Runs may share it, at the same
+            time too.
+        max_gib: most space that it takes, in GiB; what was not used for longest makes room.
+    """
+
+    folder: Path | None = None
+    max_gib: float = 100.0
+
+    def __post_init__(self) -> None:
+        if not self.max_gib > 0:
+            raise ConfigError(f"cache.max_gib is {self.max_gib}; use a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +46,10 @@ class ModelConfig:
     """Make each stage tag one special token in place of ordinary text."""
     media: MediaBudget = MediaBudget()
     """How much of each clip the model sees and hears."""
+    decode: DecodeLimits = DecodeLimits()
+    """Where media are decoded, and when a decoder is given up."""
+    cache: CacheConfig = CacheConfig()
+    """Media features on disk: what was made of a clip once is read by later runs."""
 
 
 def _no_budgets() -> dict[str, int]:
@@ -82,8 +105,11 @@ def load_model(config: ModelConfig, path: str | Path | None = None) -> "OmniMode
     """The model of `config`, or the one at `path` loaded the same way."""
     import torch
 
+    from triptych.data.feature_cache import FeatureCache
     from triptych.models import LoadOptions, OmniModel
+    from triptych.models.prompt import PromptEncoder
 
+    pool = DecodePool(config.decode)  # its workers start while the model is being loaded
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -91,6 +117,16 @@ def load_model(config: ModelConfig, path: str | Path | None = None) -> "OmniMode
         path or config.model,
         options=LoadOptions(dtype=getattr(torch, config.dtype)),
         budget=config.media,
+    )
+    cache = config.cache
+    model.encoder = PromptEncoder(
+        model.thinker,
+        model.processor,
+        model.family,
+        config.media,
+        model.format,
+        pool=pool,
+        cache=FeatureCache(cache.folder, int(cache.max_gib * 2**30)) if cache.folder else None,
     )
     if config.stage_tokens:
         model.add_stage_tokens()

@@ -4,23 +4,27 @@ Shapes: P prompt tokens, 3 rope axes.
 """
 
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from triptych.data.media import MediaBudget, decode_audio, decode_image, decode_video
-from triptych.data.sample import Media, MediaKind, Sample
+from triptych.data.decode_worker import Decoded
+from triptych.data.decoding import DecodePool
+from triptych.data.feature_cache import FeatureCache
+from triptych.data.media import Audio, MediaBudget, Video
+from triptych.data.sample import Sample
 from triptych.errors import MediaError
 from triptych.models.families import Family
-from triptych.models.families.base import DecodedMedia
+from triptych.models.families.base import DecodedMedia, EncodedPrompt
+from triptych.models.kept_features import KeptFeatures, KeptPrompt
 from triptych.stages import StageFormat, build_messages
-
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 _TOLD_AT_MOST = 10
@@ -54,7 +58,8 @@ class PromptEncoder:
     """Encodes samples and keeps the last ones, up to ``cache_bytes``.
 
     Decoding and featurising cost more than a tiny model's forward, and a sample comes back in
-    every epoch, in every iteration on a rollout, and in evaluation.
+    every epoch, in every iteration on a rollout, and in evaluation. `pool` decodes (by default the
+    process itself, without limits); `cache` keeps media features on disk (by default nothing does).
     """
 
     def __init__(
@@ -65,25 +70,47 @@ class PromptEncoder:
         budget: MediaBudget,
         fmt: StageFormat,
         cache_bytes: int = 1 << 30,
+        *,
+        pool: DecodePool | None = None,
+        cache: FeatureCache | None = None,
     ) -> None:
         self._thinker, self._processor, self._family = thinker, processor, family
         self._budget, self._format = budget, fmt
         self._cache_bytes, self._used = cache_bytes, 0
         self._told = 0
         self._cache: OrderedDict[tuple[Any, ...], Prompt] = OrderedDict()
+        self._pool = pool or DecodePool()
+        self._kept = KeptFeatures(cache, processor, family, budget) if cache else None
 
     def encode(self, sample: Sample) -> Prompt:
         """Raises MediaError that names sample, file and cause."""
-        key = (sample.question, sample.problem_type, sample.options, sample.media)
-        if (cached := self._cache.get(key)) is not None:
-            self._cache.move_to_end(key)
-            return cached
-        try:
-            prompt = self._encode(sample)
-        except MediaError as error:
-            raise MediaError(f"sample {sample.id}: {error}") from error
-        self._keep(key, prompt)
+        (prompt,) = self.encode_all([sample])
         return prompt
+
+    def encode_all(self, samples: Iterable[Sample]) -> Iterator[Prompt]:
+        """Encode samples in order; while one is being featurised, the next are being decoded.
+
+        Raises:
+            MediaError: the media of a sample cannot be decoded; it names sample, file and cause.
+        """
+        for outcome in self.outcomes(samples):
+            if isinstance(outcome, MediaError):
+                raise outcome
+            yield outcome
+
+    def outcomes(self, samples: Iterable[Sample]) -> Iterator[Prompt | MediaError]:
+        """As `encode_all`, but what cannot be encoded comes as an error and does not end it."""
+        ahead: deque[_Begun] = deque()
+        try:
+            for sample in samples:
+                ahead.append(self._begin(sample))
+                if len(ahead) > self._pool.limits.workers:
+                    yield self._finish(ahead.popleft())
+            while ahead:
+                yield self._finish(ahead.popleft())
+        finally:
+            for begun in ahead:
+                begun.cancel()
 
     def clear_cache(self) -> None:
         """Forget all prompts, for instance because a media file has changed."""
@@ -91,6 +118,8 @@ class PromptEncoder:
         self._used = 0
 
     def _keep(self, key: tuple[Any, ...], prompt: Prompt) -> None:
+        if (same := self._cache.pop(key, None)) is not None:
+            self._used -= same.num_bytes
         self._cache[key] = prompt
         self._used += prompt.num_bytes
         while self._used > self._cache_bytes:
@@ -106,7 +135,41 @@ class PromptEncoder:
             if self._told == _TOLD_AT_MOST:
                 _log.warning("further media are cut to the budget without a line of their own")
 
-    def _encode(self, sample: Sample) -> Prompt:
+    def _begin(self, sample: Sample) -> "_Begun":
+        """Begin to decode a sample's media, unless memory or disk hold what comes of it."""
+        key = (sample.question, sample.problem_type, sample.options, sample.media)
+        if (prompt := self._cache.get(key)) is not None:
+            self._cache.move_to_end(key)
+            return _Begun(sample, key, prompt=prompt)
+        kept_as = None
+        if self._kept is not None and sample.media:
+            try:
+                kept_as = self._kept.key(sample.media)
+            except MediaError as error:
+                return _Begun(sample, key, error=error)
+            if kept_as in self._kept:
+                return _Begun(sample, key, kept_as=kept_as)
+        return _Begun(sample, key, self._decode(sample), kept_as)
+
+    def _decode(self, sample: Sample) -> "list[Future[Decoded]]":
+        return [self._pool.submit(item, self._budget) for item in sample.media]
+
+    def _finish(self, begun: "_Begun") -> Prompt | MediaError:
+        if begun.prompt is not None:
+            return begun.prompt
+        try:
+            if begun.error is not None:
+                raise begun.error
+            prompt = self._encode(begun)
+        except MediaError as error:
+            named = MediaError(f"sample {begun.sample.id}: {error}")
+            named.__cause__ = error
+            return named
+        self._keep(begun.key, prompt)
+        return prompt
+
+    def _encode(self, begun: "_Begun") -> Prompt:
+        sample = begun.sample
         messages = build_messages(
             sample.question,
             sample.problem_type,
@@ -114,29 +177,63 @@ class PromptEncoder:
             [str(media.kind) for media in sample.media],
             self._format,
         )
-        images = _decode(sample, MediaKind.IMAGE, lambda m: decode_image(m.path, self._budget))
-        videos = _decode(
-            sample,
-            MediaKind.VIDEO,
-            lambda m: decode_video(m.path, self._budget, start=m.start, end=m.end),
-        )
-        audios = _decode(
-            sample,
-            MediaKind.AUDIO,
-            lambda m: decode_audio(m.path, self._budget, start=m.start, end=m.end),
-        )
         # Not under a trainer's autocast: the feature extractor computes its spectra with torch.
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            encoded = self._family.encode(
-                self._processor, messages, DecodedMedia(images, videos, audios)
-            )
+            encoded, notices = self._featurise(begun, messages)
             positions, following = self._family.positions(self._thinker, encoded)
-        notices = [notice for video in videos for notice in video.notices]
-        notices += [notice for audio in audios for notice in audio.notices]
-        notices += [notice for image in images for notice in image.info.get("notices", ())]
         self._tell(sample, notices)
         return Prompt(encoded.input_ids_P, positions, following, encoded.features, tuple(notices))
 
+    def _featurise(
+        self, begun: "_Begun", messages: list[dict[str, Any]]
+    ) -> tuple[EncodedPrompt, Sequence[str]]:
+        """Model inputs, from the disk or from the media, and what decoding cut."""
+        media = begun.sample.media
+        if self._kept is None or begun.kept_as is None:
+            return self._process(begun, messages)
+        plain_P = self._family.encode(self._processor, messages, DecodedMedia()).input_ids_P
+        media_ids = self._family.media_token_ids(self._thinker)
+        found = self._kept.load(begun.kept_as, plain_P, media_ids, media)
+        if found is None:
+            found = KeptPrompt(*self._process(begun, messages))
+            self._kept.save(begun.kept_as, plain_P, media_ids, media, found)
+        return found
 
-def _decode(sample: Sample, kind: MediaKind, decode: Callable[[Media], T]) -> list[T]:
-    return [decode(media) for media in sample.media if media.kind == kind]
+    def _process(
+        self, begun: "_Begun", messages: list[dict[str, Any]]
+    ) -> tuple[EncodedPrompt, tuple[str, ...]]:
+        decoded = [future.result() for future in begun.decoding or self._decode(begun.sample)]
+        images = [item for item in decoded if isinstance(item, Image)]
+        videos = [item for item in decoded if isinstance(item, Video)]
+        audios = [item for item in decoded if isinstance(item, Audio)]
+        encoded = self._family.encode(
+            self._processor, messages, DecodedMedia(images, videos, audios)
+        )
+        notices = [notice for video in videos for notice in video.notices]
+        notices += [notice for audio in audios for notice in audio.notices]
+        notices += [notice for image in images for notice in image.info["notices"]]
+        return encoded, tuple(notices)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A sample on its way to a prompt.
+
+    Attributes:
+        key: its name in memory.
+        decoding: its media, being decoded; empty where they need not be.
+        kept_as: the name of its media features on disk, where they are kept.
+        prompt: what was in memory.
+        error: why it cannot be encoded, where that is known already.
+    """
+
+    sample: Sample
+    key: tuple[Any, ...]
+    decoding: "Sequence[Future[Decoded]]" = ()
+    kept_as: str | None = None
+    prompt: Prompt | None = None
+    error: MediaError | None = None
+
+    def cancel(self) -> None:
+        for future in self.decoding:
+            future.cancel()

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import torch
 from transformers import TrainingArguments
 
+from triptych.data.policy import FailurePolicy
 from triptych.errors import ConfigError
 from triptych.training.steps import StepLayout
 
@@ -14,7 +15,7 @@ Schedule: TypeAlias = Literal["constant", "linear", "cosine"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
+class TrainingConfig(FailurePolicy):
     """Settings of the optimizer and of the run; the rest is `SFTConfig`'s and `GRPOConfig`'s."""
 
     learning_rate: float = 1e-5
@@ -61,6 +62,7 @@ class TrainingConfig:
         Raises:
             ConfigError: a value is out of its range, or two settings contradict each other.
         """
+        super().__post_init__()
         for name in ("learning_rate", "log_every", "keep_checkpoints"):
             self._require(getattr(self, name) > 0, f"{name} must be above 0")
         for name in (

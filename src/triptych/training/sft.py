@@ -10,6 +10,7 @@ Shapes: N completion tokens of a micro-batch.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from torch import nn
 from triptych.data.sample import Sample
 from triptych.errors import DataError
 from triptych.models.omni import OmniModel
+from triptych.models.prompt import Prompt
 from triptych.runs import RunFolder
 from triptych.stages import stage_ids
 from triptych.training.config import Schedule, TrainingConfig
@@ -102,8 +104,13 @@ class SFTTrainer(StageTrainer):
     ) -> None:
         # All targets first: a reference that is missing should not end the run in its second hour.
         self._targets = _targets(model, samples)
+        self._config = config
         layout = config.layout(len(samples))
         super().__init__(model, samples, config, layout, run, phase=phase, evaluate=evaluate)
+
+    def layout_of(self, num_samples: int) -> StepLayout:
+        """The run goes so many times through the samples that it has."""
+        return self._config.layout(num_samples)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -111,7 +118,11 @@ class SFTTrainer(StageTrainer):
         """The micro-batches of one optimizer step, and the number of its target tokens."""
         micro_batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         with self.clock("data"):
-            batches = [self._pack(samples) for samples in micro_batches]
+            prompts = self.omni.encoder.encode_all(chain.from_iterable(micro_batches))
+            batches = [
+                self._pack(list(islice(prompts, len(samples))), samples)
+                for samples in micro_batches
+            ]
         normalizer = self.total_over_ranks(sum(batch["packed"].num_tokens for batch in batches))
         return batches, normalizer
 
@@ -130,8 +141,7 @@ class SFTTrainer(StageTrainer):
         # Gradients are averaged over processes, the normaliser counts the tokens of all of them.
         return -logps_N.sum() / num_items_in_batch * self.accelerator.num_processes
 
-    def _pack(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        prompts = [self.omni.encode(sample) for sample in samples]
+    def _pack(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> dict[str, Any]:
         targets = [self._targets[sample.id] for sample in samples]
         return {
             "packed": pack(

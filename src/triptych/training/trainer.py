@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import (
@@ -32,6 +33,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from triptych.data.policy import Ranks, RunSkips, usable_samples
 from triptych.data.sample import Sample
 from triptych.errors import ConfigError, TriptychError
 from triptych.models.omni import OmniModel
@@ -69,6 +71,7 @@ class StageTrainer(Trainer):
     """Trains an OmniModel on samples; subclasses say what a micro-batch and its loss are."""
 
     control: TrainerControl
+    train_dataset: SampleDataset
 
     def __init__(
         self,
@@ -89,6 +92,7 @@ class StageTrainer(Trainer):
         if config.gradient_checkpointing:
             _checkpoint_activations(model.thinker)
         self.omni, self.run, self.phase, self.layout = model, run, phase, layout
+        self._policy = config
         self.averages = Averages()
         self.seconds: dict[str, float] = defaultdict(float)
         self._logged_step, self._logged_seconds = 0, dict[str, float]()
@@ -120,7 +124,12 @@ class StageTrainer(Trainer):
 
         The model that was passed in holds the trained weights afterwards; they are also saved.
         `model` must be the model that the run began from, also when it resumes.
+
+        Raises:
+            DataError: more samples cannot be used than the config allows to skip.
         """
+        with self.clock("total"):
+            self._leave_out_bad_samples(resume)
         checkpoint = last_checkpoint(Path(str(self.args.output_dir))) if resume else None
         if resume and self.is_world_process_zero():
             self.run.rewind(-1 if checkpoint is None else _step_of(checkpoint), phase=self.phase)
@@ -142,6 +151,27 @@ class StageTrainer(Trainer):
             seconds=dict(self.seconds),
         )
 
+    def layout_of(self, num_samples: int) -> StepLayout:
+        """How the run comes in steps once it is known how many samples it has."""
+        return self.layout
+
+    def _leave_out_bad_samples(self, resume: bool) -> None:
+        used = usable_samples(
+            self.train_dataset.samples,
+            self._policy,
+            self.omni.encoder.outcomes,
+            RunSkips(self.run, self.phase),
+            resume=resume,
+            ranks=Ranks(
+                self.accelerator.process_index,
+                self.accelerator.num_processes,
+                lambda mine: cast(list[Any], gather_object([mine])),
+            ),
+        )
+        self.train_dataset = SampleDataset(used)
+        self.layout = self.layout_of(len(used))
+        self.args.max_steps = self.layout.steps
+
     @contextmanager
     def clock(self, phase: str) -> Iterator[None]:
         """Add the time spent inside to `seconds`; the metrics show it per step."""
@@ -160,7 +190,7 @@ class StageTrainer(Trainer):
     # --- what Trainer calls ------------------------------------------------------------------
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return StepSampler(len(cast(Any, self.train_dataset)), self.layout, self.args.seed)
+        return StepSampler(len(self.train_dataset), self.layout, self.args.seed)
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
@@ -188,7 +218,7 @@ class StageTrainer(Trainer):
         """Add what was averaged since the last line of training metrics."""
         if "loss" in logs:
             logs = {**logs, **self.averages.drain(), **self._seconds_per_step()}
-        num_samples = len(cast(Any, self.train_dataset))
+        num_samples = len(self.train_dataset)
         # Trainer believes that the whole run is one epoch.
         self.state.epoch = self.layout.passes(self.state.global_step, num_samples)
         super().log(logs, start_time)

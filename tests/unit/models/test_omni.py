@@ -52,7 +52,7 @@ def test_one_pixel_changes_the_log_probs(tiny: OmniModel, samples: list[Sample])
 def test_one_audio_sample_changes_the_log_probs(
     tiny: OmniModel, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import triptych.models.prompt as prompt_module
+    import triptych.data.decode_worker as decode_worker
 
     before = logps(tiny, packed_reference(tiny, samples[0]))
 
@@ -61,7 +61,7 @@ def test_one_audio_sample_changes_the_log_probs(
         audio.samples[8000] += 0.5
         return audio
 
-    monkeypatch.setattr(prompt_module, "decode_audio", with_a_click)
+    monkeypatch.setattr(decode_worker, "decode_audio", with_a_click)
     tiny.encoder.clear_cache()
     assert not torch.equal(logps(tiny, packed_reference(tiny, samples[0])), before)
 
