@@ -5,22 +5,27 @@ from pathlib import Path
 
 from triptych.cli.config import argument
 from triptych.cli.model import EnforcementConfig, ModelConfig
+from triptych.data.policy import FailurePolicy
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalConfig(EnforcementConfig, ModelConfig):
+class EvalConfig(EnforcementConfig, FailurePolicy, ModelConfig):
     """What is evaluated, and on what."""
 
     out: Path = argument()
     """Run folder; must be new or empty."""
     data: Path
-    """JSONL file of samples."""
+    """Data set, in any form that `triptych data convert` reads."""
     max_new_tokens: int = 1024
     """Longest completion, in tokens; one that is not enforced counts as truncated there."""
     batch_size: int = 16
     """Samples that are answered together."""
     seed: int = 0
     """Seed of the intervals' bootstrap. The completions are greedy."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        FailurePolicy.__post_init__(self)
 
 
 def run(config: EvalConfig) -> None:
@@ -32,14 +37,17 @@ def run(config: EvalConfig) -> None:
     """
     from triptych.cli.tables import print_evaluation
     from triptych.cli.training import start_run
-    from triptych.data.sample import read_samples
+    from triptych.data.policy import RunSkips, usable_samples
+    from triptych.data.readers import load_samples
     from triptych.evaluation.runner import evaluate
     from triptych.evaluation.summary import summary_to_json
     from triptych.generation import SamplingConfig
     from triptych.generation.local import LocalEngine
 
-    samples = read_samples(config.data)
+    samples = load_samples(config.data)
     run_folder, model = start_run(config, config.out, [config.data])
+    skips = RunSkips(run_folder, "evaluation")
+    samples = usable_samples(samples, config, model.encoder.outcomes, skips)
     result = evaluate(
         LocalEngine(model, max_sequences=config.batch_size),
         samples,

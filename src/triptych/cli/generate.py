@@ -8,18 +8,19 @@ from typing import Any
 
 from triptych.cli.config import argument
 from triptych.cli.model import EnforcementConfig, ModelConfig, check_at_least, load_model
+from triptych.data.policy import FailurePolicy
 from triptych.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateConfig(EnforcementConfig, ModelConfig):
+class GenerateConfig(EnforcementConfig, FailurePolicy, ModelConfig):
     """What is completed, how often, and how."""
 
     out: Path = argument()
     """JSONL file for the completions. One that the same command was interrupted at is gone on
     with."""
     data: Path
-    """JSONL file of samples."""
+    """Data set, in any form that `triptych data convert` reads."""
     n: int = 1
     """Completions of each sample."""
     max_new_tokens: int = 512
@@ -38,6 +39,7 @@ class GenerateConfig(EnforcementConfig, ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        FailurePolicy.__post_init__(self)
         check_at_least(1, self, "n", "max_new_tokens", "batch_size")
         check_at_least(0, self, "temperature")
         if self.n > 1 and self.temperature == 0:
@@ -52,15 +54,20 @@ def run(config: GenerateConfig) -> None:
     Lines are written as they are done. An interrupted command, started again, goes on behind the
     last whole line, and leaves the same file as one that was never interrupted.
     """
-    from triptych.data.sample import read_samples
+    from triptych.data.policy import FileSkips, usable_samples
+    from triptych.data.readers import load_samples
     from triptych.generation import SamplingConfig
     from triptych.generation.completions import check_origin, weights_digest, write_completions
     from triptych.generation.local import LocalEngine
 
-    samples = read_samples(config.data)
+    samples = load_samples(config.data)
     origin = _origin(config)
     check_origin(config.out, origin)  # before a large model is loaded
     model = load_model(config)
+    skips = FileSkips(config.out.with_name(f"{config.out.name}.skipped.jsonl"))
+    samples = usable_samples(
+        samples, config, model.encoder.outcomes, skips, resume=config.out.exists()
+    )
     sampling = SamplingConfig(
         max_new_tokens=config.max_new_tokens,
         temperature=config.temperature,
@@ -92,7 +99,8 @@ def _origin(config: GenerateConfig) -> dict[str, Any]:
     from triptych.settings import plain
 
     settings = plain(config)
-    del settings["out"], settings["data"]
+    for name in ("out", "data", "decode", "cache", "on_bad_sample", "max_bad_share"):
+        del settings[name]
     return {**settings, "data_sha256": data_fingerprint([config.data])[config.data.as_posix()]}
 
 

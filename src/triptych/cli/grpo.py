@@ -19,12 +19,12 @@ class GrpoCommand(GRPOConfig, ModelConfig):
     out: Path = argument()
     """Run folder; must be new or empty, unless --resume."""
     train: Path
-    """JSONL file of samples."""
+    """Data set, in any form that `triptych data convert` reads."""
     rewards: dict[str, str] = field(default_factory=_rule_names)
     """Reward function of each stage: context, reasoning, answer or format (rule-based), or
     module:function for your own."""
     validation: Path | None = None
-    """JSONL file of samples to measure on every eval_steps."""
+    """Data set to measure on every eval_steps."""
     resume: bool = False
     """Go on from the last checkpoint in the run folder."""
 
@@ -36,12 +36,12 @@ def run(config: GrpoCommand) -> None:
     accelerate launch -m triptych grpo OUT ...
     """
     from triptych.cli.training import start_run, validation_hook
-    from triptych.data.sample import read_samples
+    from triptych.data.readers import load_samples
     from triptych.rewards.registry import resolve
     from triptych.training.grpo import train_grpo
 
     rewards = {name: resolve(target) for name, target in config.rewards.items()}
-    samples = read_samples(config.train)
+    samples = load_samples(config.train)
     run_folder, model = start_run(config, config.out, [config.train], resume=config.resume)
     result = train_grpo(
         model,

@@ -15,9 +15,9 @@ class SftCommand(SFTConfig, ModelConfig):
     out: Path = argument()
     """Run folder; must be new or empty, unless --resume."""
     train: Path
-    """JSONL file of samples with full references."""
+    """Data set with full references, in any form that `triptych data convert` reads."""
     validation: Path | None = None
-    """JSONL file of samples to measure on every eval_steps."""
+    """Data set to measure on every eval_steps."""
     resume: bool = False
     """Go on from the last checkpoint in the run folder."""
 
@@ -29,10 +29,10 @@ def run(config: SftCommand) -> None:
     accelerate launch -m triptych sft OUT ...
     """
     from triptych.cli.training import start_run, validation_hook
-    from triptych.data.sample import read_samples
+    from triptych.data.readers import load_samples
     from triptych.training.sft import train_sft
 
-    samples = read_samples(config.train)
+    samples = load_samples(config.train)
     run_folder, model = start_run(config, config.out, [config.train], resume=config.resume)
     result = train_sft(
         model,

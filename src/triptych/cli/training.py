@@ -20,28 +20,30 @@ def start_run(
     A folder in use is refused before the model is loaded, and a model that cannot be loaded
     leaves the folder empty, so that the corrected command may use it.
     """
+    from triptych.data.readers import data_files
+
     run = RunFolder.create(out, resume=resume)
     model = load_model(config)
     run.write_config(config)
-    run.write_environment(seed=config.seed, data=data)
+    run.write_environment(seed=config.seed, data=data_files(data))
     return run, model
 
 
 def validation_hook(path: Path | None, max_new_tokens: int = 512) -> "Evaluate | None":
-    """What measures the live model on a JSONL file of samples, or None without one.
+    """What measures the live model on a data set, or None without one.
 
     It gives the means of all metrics, and "combined", the mean of the stage rewards with their
     default weights, to choose a checkpoint by.
     """
     if path is None:
         return None
-    from triptych.data.sample import read_samples
+    from triptych.data.readers import load_samples
     from triptych.evaluation.runner import evaluate
     from triptych.generation import SamplingConfig
     from triptych.generation.local import LocalEngine
     from triptych.rewards.base import DEFAULT_WEIGHTS
 
-    samples = read_samples(path)
+    samples = load_samples(path)
     sampling = SamplingConfig(max_new_tokens=max_new_tokens, temperature=0)
 
     def measure(model: "OmniModel") -> Mapping[str, float]:

@@ -12,10 +12,11 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NoReturn, Self
 
 from pydantic import (
     BaseModel,
@@ -125,15 +126,16 @@ class Sample(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _keep_unknown_fields(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
+        fields = cls.model_fields.keys()
+        if not isinstance(data, dict) or data.keys() <= fields:
             return data
-        unknown = {key: value for key, value in data.items() if key not in cls.model_fields}
+        unknown = {key: value for key, value in data.items() if key not in fields}
         extra = data.get("extra", {})
-        if not unknown or not isinstance(extra, dict):
+        if not isinstance(extra, dict):
             return data
         if clash := sorted(unknown.keys() & extra.keys()):
             raise ValueError(f"{clash[0]!r} stands both in extra and beside it; keep one of them")
-        known = {key: value for key, value in data.items() if key in cls.model_fields}
+        known = {key: value for key, value in data.items() if key in fields}
         return {**known, "extra": {**extra, **unknown}}
 
     @field_validator("options")
@@ -226,39 +228,88 @@ def read_samples(path: Path) -> list[Sample]:
 
 def _parse_line(line: str, where: str, folder: Path) -> Sample:
     try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{where}: not JSON ({error.msg} at column {error.colno}); write one object a line"
-        ) from error
-    if not isinstance(record, dict):
-        raise DataError(
-            f"{where}: a JSON {type(record).__name__}, not an object; write one object a line"
-        )
-    try:
-        sample = Sample.model_validate(record)
+        sample = Sample.model_validate(parse_object(line))
     except ValidationError as error:
-        raise DataError(f"{where}: {_first_cause(error)}") from error
+        raise DataError(f"{where}: {': '.join(first_cause(error))}") from error
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
     media = tuple(
         item.model_copy(update={"path": _absolute(item, folder)}) for item in sample.media
     )
     return sample.model_copy(update={"media": media})
 
 
+def parse_object(line: str) -> dict[str, Any]:
+    """The JSON object on one line.
+
+    Raises:
+        ValueError: it is none, or none that could be written again; the message says why, and the
+            way out.
+    """
+    try:
+        record = JSON.decode(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"not JSON ({error.msg} at column {error.colno}); write one object a line"
+        ) from error
+    except RecursionError as error:
+        raise ValueError("not JSON that can be read: it is nested too deeply") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"a JSON {type(record).__name__}, not an object; write one object a line")
+    check_unicode(record, line)
+    return record
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"not JSON ({name:.80} is no finite number); write null in its place")
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    return value if math.isfinite(value) else _refuse_constant(number)
+
+
+JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+"""Reads JSON and nothing else; Python's own decoder takes NaN and Infinity, too."""
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def check_unicode(value: Any, written: str, start: int = 0, end: int = sys.maxsize) -> None:
+    """Refuse escapes that are half a character: no file in UTF-8 can hold what they stand for.
+
+    Args:
+        value: what was read from ``written[start:end]``.
+        written: JSON text.
+        start: where the value begins in it.
+        end: where it ends.
+
+    Raises:
+        ValueError: there are some.
+    """
+    if _SURROGATE.search(written, start, end):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"holds half a character ({error.object[error.start]!r}); remove it"
+            ) from error
+
+
 def _absolute(item: Media, folder: Path) -> Path:
     return Path(os.path.abspath(folder / item.path))
 
 
-def _first_cause(error: ValidationError) -> str:
-    """'field: cause; way out' of the first thing that is wrong."""
+def first_cause(error: ValidationError) -> tuple[str, str]:
+    """The first field of a `Sample` that is wrong; why, and the way out."""
     first = error.errors(include_url=False, include_context=False)[0]
     field = ".".join(str(part) for part in first["loc"]) or "record"
     cause = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
-        return f"{field}: missing; add it"
+        return field, "missing; add it"
     if first["type"] == "extra_forbidden":
-        return f'{field}: unknown field; remove it, or keep it under "extra"'
-    return f"{field}: {cause} (found {_shorten(first['input'])})"
+        return field, 'unknown field; remove it, or keep it under "extra"'
+    return field, f"{cause} (found {_shorten(first['input'])})"
 
 
 def _shorten(value: Any, limit: int = 80) -> str:

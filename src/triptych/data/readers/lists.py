@@ -1,0 +1,159 @@
+"""Lists of data sets in YAML, as HumanOmniV2 and LLaVA write them::
+
+    datasets:
+      - json_path: data_config/emer_rewrite.json
+        data_root: videos
+        sampling_strategy: end:50%
+
+| sampling_strategy | takes |
+|---|---|
+| all (or left out) | every record |
+| first:N, end:N | the first or last N records |
+| random:N | N records by chance, in the order of the file; the seed and the entry decide which |
+| N% | in place of a number: that share, rounded up; alone, of the first ones |
+
+Paths are relative to the folder of the list, or else to the working folder. Media lie under
+`data_root`, without one beside the file.
+"""
+
+import math
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from triptych.data.readers.base import Row
+from triptych.errors import ConfigError, DataError
+from triptych.settings import Labels, build, load_yaml
+
+_SAMPLING = re.compile(r"(?:(first|end|random):)?(\d+)(%?)")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One data set of a list: its file, the folder of its media, which records are taken."""
+
+    json_path: Path
+    data_root: Path | None = None
+    sampling_strategy: str = "all"
+
+
+@dataclass(frozen=True)
+class _List:
+    datasets: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """An entry, resolved.
+
+    Attributes:
+        path: the file.
+        name: what ids begin with; no other file of the list has the same.
+        folder: of the media; None for that of the file.
+        sampling: which records are taken.
+        seed: decides what is drawn by chance.
+    """
+
+    path: Path
+    name: str
+    folder: Path | None
+    sampling: str
+    seed: str
+
+    def chosen(self, rows: Iterator[Row]) -> Iterator[Row]:
+        """The rows that are taken."""
+        if self.sampling == "all":
+            return rows
+        kept = list(rows)
+        return iter(_sample(kept, self.sampling, self.seed))
+
+
+def read_list(path: Path, media_root: Path | None, seed: int) -> list[Part]:
+    """Read a list of data sets.
+
+    Args:
+        path: the YAML file.
+        media_root: folder that every `data_root` is relative to, and the default of it.
+        seed: decides what is drawn by chance.
+
+    Raises:
+        DataError: the file is no such list, or names a file that is not there. It names the line.
+    """
+    try:
+        tree, labels = load_yaml(path)
+        entries = build(_List, tree, labels).datasets
+    except ConfigError as error:
+        raise DataError(f"{error}") from error
+    if not entries:
+        raise DataError(f"{path}: lists no data sets; add one under 'datasets'")
+    paths = [
+        _located(entry.json_path, path, labels[("datasets", str(i), "json_path")])
+        for i, entry in enumerate(entries)
+    ]
+    names = _names(paths)
+    return [
+        Part(
+            paths[i],
+            names[i],
+            _root(entry, path, media_root),
+            _checked(entry.sampling_strategy, i, labels),
+            f"{seed}:{i}",
+        )
+        for i, entry in enumerate(entries)
+    ]
+
+
+def _located(path: Path, of: Path, label: str) -> Path:
+    for folder in (of.parent, Path()):
+        if (folder / path).exists():
+            return folder / path
+    raise DataError(
+        f"{label}: {path} is neither in the folder of the list nor in the working folder"
+    )
+
+
+def _root(entry: Entry, of: Path, media_root: Path | None) -> Path | None:
+    root = entry.data_root
+    if media_root is not None or root is None:
+        return media_root if root is None or media_root is None else media_root / root
+    found = (folder / root for folder in (of.parent, Path()))
+    return next((folder for folder in found if folder.is_dir()), of.parent / root)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The stem of each file, with its folder's name before it where two files have one stem."""
+    stems = Counter(path.stem for path in set(paths))
+    return [
+        path.stem if stems[path.stem] == 1 else f"{path.resolve().parent.name}-{path.stem}"
+        for path in paths
+    ]
+
+
+def _checked(sampling: str, index: int, labels: Labels) -> str:
+    match = _SAMPLING.fullmatch(sampling)
+    alone = match is not None and match[1] is None
+    if sampling != "all" and (
+        match is None
+        or int(match[2]) == 0
+        or (match[3] and int(match[2]) > 100)
+        or (alone and not match[3])
+    ):
+        raise DataError(
+            f"{labels[('datasets', str(index), 'sampling_strategy')]} is {sampling!r}; use all, "
+            "first:N, end:N, random:N or N%, with N% in place of N for a share up to 100%"
+        )
+    return sampling
+
+
+def _sample(rows: Sequence[Row], sampling: str, seed: str) -> Sequence[Row]:
+    match = _SAMPLING.fullmatch(sampling)
+    assert match  # checked when the list was read
+    count = math.ceil(int(match[2]) * len(rows) / 100) if match[3] else int(match[2])
+    count = min(count, len(rows))
+    if match[1] == "random":
+        drawn = random.Random(seed).sample(range(len(rows)), count)
+        return [rows[index] for index in sorted(drawn)]
+    return rows[len(rows) - count :] if match[1] == "end" else rows[:count]
