@@ -46,6 +46,26 @@ COMMANDS = (
         "triptych.cli.clips:make",
         "write the synthetic human-intention clips and their questions",
     ),
+    Command(
+        "data check",
+        "triptych.cli.data_check:run",
+        "find what is wrong with a data set, and repair it",
+    ),
+    Command(
+        "data convert",
+        "triptych.cli.data_convert:run",
+        "write a data set of any known form as the JSONL that is read here",
+    ),
+    Command(
+        "data show",
+        "triptych.cli.data_show:run",
+        "write the samples of a data set as one HTML page",
+    ),
+    Command(
+        "data rollout-filter",
+        "triptych.cli.data_filter:run",
+        "keep the prompts on which a model is now right, now wrong",
+    ),
     Command("sft", "triptych.cli.sft:run", "cold-start a model on reference completions"),
     Command("grpo", "triptych.cli.grpo:run", "reinforce a model with a reward per stage"),
     Command("eval", "triptych.cli.evaluate:run", "measure a model's stages on a split"),

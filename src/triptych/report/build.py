@@ -4,12 +4,10 @@ Completions are untrusted text. The template escapes everything, and the page fo
 and every external request by its content security policy, so that a slip would stay harmless.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from triptych.evaluation.statistics import Interval
@@ -17,6 +15,7 @@ from triptych.report import charts
 from triptych.report.charts import Domain, Reference
 from triptych.report.curves import curve_groups
 from triptych.report.load import IntervalTable, Json, RolloutPlace, RunData, load_run
+from triptych.report.page import environment, words, write_page
 from triptych.report.previews import Previewer
 from triptych.report.rollouts import clean, comparison_cards, rollout_cards
 
@@ -89,10 +88,7 @@ def build_report(run_folder: Path) -> Path:
     """
     html = render(load_run(Path(run_folder)))
     path = Path(run_folder) / "report.html"
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    # A completion may hold half a surrogate pair, which UTF-8 cannot express.
-    partial.write_bytes(html.encode("utf-8", errors="replace"))
-    partial.replace(path)
+    write_page(path, html)
     return path
 
 
@@ -104,15 +100,8 @@ def render(data: RunData) -> str:
     places = data.rollouts or [place for of_arm in data.predictions.values() for place in of_arm]
     predictions = {arm: data.predictions[arm] for arm in arms if arm in data.predictions}
     compared = len(predictions) > 1
-    environment = Environment(
-        loader=PackageLoader("triptych.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["words"] = words
-    return environment.get_template("report.html.j2").render(
+    template = environment().get_template("report.html.j2")
+    return template.render(
         name=clean(data.folder.resolve().name),
         summary=_summary(data),
         arms=arms,
@@ -258,11 +247,6 @@ def difference_tables(differences: IntervalTable) -> list[Table]:
         heads = tuple((words(split), "") for split in splits)
         tables.append(Table(words(comparison).replace(" - ", f" {charts.MINUS} "), heads, rows))
     return tables
-
-
-def words(name: str) -> str:
-    """A key as a reader would write it: ``stage_credit`` -> "stage credit"."""
-    return clean(name).replace("_", " ")
 
 
 def metric_name(metric: str) -> str:

@@ -20,14 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, TypeAlias
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from triptych.data.sample import Sample
 from triptych.errors import DataError, TriptychError
 from triptych.stages.format import StagedOutput, parse
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Rewards: TypeAlias = Sequence[float | None]
 RewardFunction: TypeAlias = Callable[..., Rewards | Awaitable[Rewards]]
@@ -83,8 +83,10 @@ class RewardTable:
     def __len__(self) -> int:
         return len(self.values_GK)
 
-    def tensor(self) -> Tensor:
+    def tensor(self) -> "Tensor":
         """(G, K) float32, NaN where unscored."""
+        import torch  # late: checks of a data set read texts as rewards do, and need no tensors
+
         rows = [[math.nan if v is None else v for v in row] for row in self.values_GK]
         return torch.tensor(rows, dtype=torch.float32).reshape(len(rows), len(self.names))
 

@@ -5,23 +5,26 @@ Shapes: K rewards; a leading ``...`` stands for any further dimensions, such as 
 
 import math
 from collections.abc import Mapping, Sequence
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from triptych.errors import ConfigError
 from triptych.rewards.base import DEFAULT_WEIGHTS, REWARD_NAMES
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 GATE_THRESHOLD = 0.4
 
 
-def weight_vector(names: Sequence[str], weights: Mapping[str, float] = DEFAULT_WEIGHTS) -> Tensor:
+def weight_vector(names: Sequence[str], weights: Mapping[str, float] = DEFAULT_WEIGHTS) -> "Tensor":
     """(K,) float32: the weight of each reward in the order of `names`.
 
     Raises:
         ConfigError: a reward has no weight, a weight belongs to no reward, is negative or not
             finite, or all are zero.
     """
+    import torch
+
     if unknown := [name for name in weights if name not in names]:
         raise ConfigError(f"weights: {unknown[0]!r} is no reward here; known: {', '.join(names)}")
     if missing := [name for name in names if name not in weights]:
@@ -34,7 +37,7 @@ def weight_vector(names: Sequence[str], weights: Mapping[str, float] = DEFAULT_W
     return torch.tensor([weights[name] for name in names], dtype=torch.float32)
 
 
-def combine(rewards_K: Tensor, weights_K: Tensor) -> Tensor:
+def combine(rewards_K: "Tensor", weights_K: "Tensor") -> "Tensor":
     """The weighted mean over the rewards that were scored.
 
     An unscored reward (NaN) leaves the mean: the weights of the others are renormalised to sum
@@ -54,10 +57,10 @@ def combine(rewards_K: Tensor, weights_K: Tensor) -> Tensor:
 
 
 def apply_gate(
-    rewards_K: Tensor,
+    rewards_K: "Tensor",
     names: Sequence[str] = REWARD_NAMES,
     threshold: float = GATE_THRESHOLD,
-) -> Tensor:
+) -> "Tensor":
     """No credit for what builds on nothing: the optional gate of HumanOmniV2 (arXiv 2506.21277).
 
     A context reward at or below the threshold zeroes reasoning and answer; a reasoning reward at
