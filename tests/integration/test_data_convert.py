@@ -72,6 +72,18 @@ def test_records_without_ids_of_their_own_get_them_when_asked(
     assert [sample.id for sample in read_samples(out)] == ["clip-1", "data-2"]
 
 
+def test_control_characters_of_the_data_do_not_reach_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = {"question": "Why?", "candidates": ["so", "not"], "answer": "A"}
+    source, out = tmp_path / "data.json", tmp_path / "out.jsonl"
+    source.write_text(json.dumps({"a": {"task0": task}, "\x1b[2J": {"task0": {}}}))
+    assert main(["data", "convert", str(source), str(out)]) == 1
+    said = capsys.readouterr().out
+    assert f"{source}[?[2J].task0: question: missing" in said
+    assert "\x1b" not in said
+
+
 @pytest.mark.parametrize(
     ("options", "cause", "code"),
     [

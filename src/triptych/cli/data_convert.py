@@ -1,5 +1,6 @@
 """`triptych data convert PATH OUT`: a data set in any known form as one JSONL file of samples."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from triptych.data.readers import Problem
 
 _SHOWN = 10
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,8 @@ def run(config: ConvertConfig) -> int:
 
 def _show_problems(problems: "Sequence[Problem]") -> None:
     for problem in problems[:_SHOWN]:
-        print(f"  {problem}")
+        # No control character of the data reaches the terminal.
+        print(f"  {_CONTROLS.sub('?', str(problem))}")
     if len(problems) > _SHOWN:
         print(f"  and {len(problems) - _SHOWN} more")
     if (count := sum(problem.repairable for problem in problems)) > 0:

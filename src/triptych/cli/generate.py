@@ -95,13 +95,15 @@ def run(config: GenerateConfig) -> None:
 
 def _origin(config: GenerateConfig) -> dict[str, Any]:
     """What the completions are made from, save the weights: the settings, and the data."""
+    from triptych.data.readers import data_files
     from triptych.runs import data_fingerprint
     from triptych.settings import plain
 
     settings = plain(config)
     for name in ("out", "data", "decode", "cache", "on_bad_sample", "max_bad_share"):
         del settings[name]
-    return {**settings, "data_sha256": data_fingerprint([config.data])[config.data.as_posix()]}
+    prints = data_fingerprint(data_files([config.data]))
+    return {**settings, "data_sha256": " ".join(prints.values())}
 
 
 @contextmanager

@@ -177,7 +177,7 @@ def letters(answer: Any, texts: Sequence[str]) -> str:
 def _named(written: str, texts: Sequence[str]) -> str | None:
     """The letter of the one option with this text."""
     found = [i for i, option in enumerate(texts) if _plain(option) == _plain(written)]
-    return OPTION_LETTERS[found[0]] if len(found) == 1 and found[0] < 26 else None
+    return OPTION_LETTERS[found[0]] if len(found) == 1 and found[0] < len(OPTION_LETTERS) else None
 
 
 def _plain(written: str) -> str:

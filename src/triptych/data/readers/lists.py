@@ -26,9 +26,9 @@ from pathlib import Path
 
 from triptych.data.readers.base import Row
 from triptych.errors import ConfigError, DataError
-from triptych.settings import Labels, build, load_yaml
+from triptych.settings import build, load_yaml
 
-_SAMPLING = re.compile(r"(?:(first|end|random):)?(\d+)(%?)")
+_STRATEGY = re.compile(r"(first|end|random):([1-9]\d*)(%?)")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,24 @@ class _List:
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """Which records are taken: so many, or so many percent, of the first, the last, or any."""
+
+    which: str
+    count: int
+    percent: bool
+
+    def of(self, rows: Sequence[Row], seed: str) -> Sequence[Row]:
+        """The rows that are taken, in their order."""
+        count = math.ceil(self.count * len(rows) / 100) if self.percent else self.count
+        count = min(count, len(rows))
+        if self.which == "random":
+            drawn = random.Random(seed).sample(range(len(rows)), count)
+            return [rows[index] for index in sorted(drawn)]
+        return rows[len(rows) - count :] if self.which == "end" else rows[:count]
+
+
+@dataclass(frozen=True)
 class Part:
     """An entry, resolved.
 
@@ -53,22 +71,19 @@ class Part:
         path: the file.
         name: what ids begin with; no other file of the list has the same.
         folder: of the media; None for that of the file.
-        sampling: which records are taken.
+        sampling: which records are taken; None for all.
         seed: decides what is drawn by chance.
     """
 
     path: Path
     name: str
     folder: Path | None
-    sampling: str
+    sampling: Sampling | None
     seed: str
 
     def chosen(self, rows: Iterator[Row]) -> Iterator[Row]:
         """The rows that are taken."""
-        if self.sampling == "all":
-            return rows
-        kept = list(rows)
-        return iter(_sample(kept, self.sampling, self.seed))
+        return iter(self.sampling.of(list(rows), self.seed)) if self.sampling else rows
 
 
 def read_list(path: Path, media_root: Path | None, seed: int) -> list[Part]:
@@ -86,23 +101,26 @@ def read_list(path: Path, media_root: Path | None, seed: int) -> list[Part]:
         tree, labels = load_yaml(path)
         entries = build(_List, tree, labels).datasets
     except ConfigError as error:
-        raise DataError(f"{error}") from error
+        raise DataError(str(error)) from error
     if not entries:
         raise DataError(f"{path}: lists no data sets; add one under 'datasets'")
+
+    def label(index: int, key: str) -> str:
+        return labels[("datasets", str(index), key)]
+
     paths = [
-        _located(entry.json_path, path, labels[("datasets", str(i), "json_path")])
+        _located(entry.json_path, path, label(i, "json_path")) for i, entry in enumerate(entries)
+    ]
+    samplings = [
+        None
+        if entry.sampling_strategy == "all"
+        else _sampling(entry.sampling_strategy, label(i, "sampling_strategy"))
         for i, entry in enumerate(entries)
     ]
+    roots = [_root(entry.data_root, path, media_root) for entry in entries]
     names = _names(paths)
     return [
-        Part(
-            paths[i],
-            names[i],
-            _root(entry, path, media_root),
-            _checked(entry.sampling_strategy, i, labels),
-            f"{seed}:{i}",
-        )
-        for i, entry in enumerate(entries)
+        Part(paths[i], names[i], roots[i], samplings[i], f"{seed}:{i}") for i in range(len(entries))
     ]
 
 
@@ -115,10 +133,11 @@ def _located(path: Path, of: Path, label: str) -> Path:
     )
 
 
-def _root(entry: Entry, of: Path, media_root: Path | None) -> Path | None:
-    root = entry.data_root
-    if media_root is not None or root is None:
-        return media_root if root is None or media_root is None else media_root / root
+def _root(root: Path | None, of: Path, media_root: Path | None) -> Path | None:
+    if media_root is not None:
+        return media_root / root if root else media_root
+    if root is None:
+        return None
     found = (folder / root for folder in (of.parent, Path()))
     return next((folder for folder in found if folder.is_dir()), of.parent / root)
 
@@ -132,28 +151,13 @@ def _names(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def _checked(sampling: str, index: int, labels: Labels) -> str:
-    match = _SAMPLING.fullmatch(sampling)
-    alone = match is not None and match[1] is None
-    if sampling != "all" and (
-        match is None
-        or int(match[2]) == 0
-        or (match[3] and int(match[2]) > 100)
-        or (alone and not match[3])
-    ):
+def _sampling(strategy: str, label: str) -> Sampling:
+    """What a strategy other than "all" means."""
+    alone = strategy.endswith("%") and ":" not in strategy
+    match = _STRATEGY.fullmatch(f"first:{strategy}" if alone else strategy)
+    if match is None or (match[3] and int(match[2]) > 100):
         raise DataError(
-            f"{labels[('datasets', str(index), 'sampling_strategy')]} is {sampling!r}; use all, "
-            "first:N, end:N, random:N or N%, with N% in place of N for a share up to 100%"
+            f"{label} is {strategy!r}; use all, first:N, end:N, random:N or N%, "
+            "with N% in place of N for a share up to 100%"
         )
-    return sampling
-
-
-def _sample(rows: Sequence[Row], sampling: str, seed: str) -> Sequence[Row]:
-    match = _SAMPLING.fullmatch(sampling)
-    assert match  # checked when the list was read
-    count = math.ceil(int(match[2]) * len(rows) / 100) if match[3] else int(match[2])
-    count = min(count, len(rows))
-    if match[1] == "random":
-        drawn = random.Random(seed).sample(range(len(rows)), count)
-        return [rows[index] for index in sorted(drawn)]
-    return rows[len(rows) - count :] if match[1] == "end" else rows[:count]
+    return Sampling(match[1], int(match[2]), match[3] == "%")

@@ -140,27 +140,40 @@ def _jsonl_rows(path: Path, name: str) -> Iterator[Row]:
 def _array_rows(path: Path, name: str) -> Iterator[Row]:
     """The items of an array, up to where it is broken."""
     text = _text(path)
-    position, index = text.index("[") + 1, 0
-    position = _skip(text, position)
+    position, index = _skip(text, text.index("[") + 1), 0
     while text[position : position + 1] != "]":
-        where = f"{path}[{index}]"
+        where, own_name = f"{path}[{index}]", f"{name}-{index}"
         try:
-            value, end = JSON.raw_decode(text, position)
-            check_unicode(value, text, position, end)
+            value, end = _item(text, position)
             position = _skip(text, end)
             if text[position : position + 1] not in (",", "]"):
                 raise json.JSONDecodeError("Expecting ',' delimiter", text, position)
         except (ValueError, RecursionError) as error:
             cause = f"not JSON ({error}); neither it nor what follows is read"
-            yield Row(where, f"{name}-{index}", RecordError("record", cause))
+            yield Row(where, own_name, RecordError("record", cause))
             return
         if text[position] == ",":
             position = _skip(text, position + 1)
-        yield _row(where, f"{name}-{index}", value)
+        yield _row(where, own_name, value)
         index += 1
     if behind := text[position + 1 :].strip():
         cause = f"not read, since it stands behind the end of the array ({behind!r:.80})"
         yield Row(f"{path}[{index}]", f"{name}-{index}", RecordError("record", cause))
+
+
+def _item(text: str, start: int) -> tuple[Any, int]:
+    """The value that begins at `start`, or why it is not to be used, and where it ends."""
+    try:
+        value, end = JSON.raw_decode(text, start)
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:  # it holds NaN, of which Python knows the end
+        return RecordError("record", str(error)), json.JSONDecoder().raw_decode(text, start)[1]
+    try:
+        check_unicode(value, text, start, end)
+    except ValueError as error:
+        value = RecordError("record", str(error))
+    return value, end
 
 
 def _skip(text: str, position: int) -> int:
@@ -175,7 +188,7 @@ def _object_rows(document: dict[str, Any], path: Path) -> Iterator[Row]:
 
 
 def _row(where: str, name: str, value: Any) -> Row:
-    if isinstance(value, dict):
+    if isinstance(value, dict | RecordError):
         return Row(where, name, value)
     kind = type(value).__name__
     return Row(where, name, RecordError("record", f"a JSON {kind}, not an object; write objects"))
@@ -186,7 +199,7 @@ def _row(where: str, name: str, value: Any) -> Row:
 
 def _csv_rows(path: Path, name: str, delimiter: str) -> Iterator[Row]:
     """Rows of a table with a header. Empty cells are absent."""
-    csv.field_size_limit(_LONGEST_CELL)
+    csv.field_size_limit(_LONGEST_CELL)  # the default of 128 KiB cuts long references
     header: list[str] | None = None
     number = 1
     with path.open(encoding="utf-8-sig", newline="") as file:

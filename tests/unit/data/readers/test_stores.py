@@ -106,7 +106,6 @@ def test_a_broken_first_line_does_not_hide_the_others(tmp_path: Path) -> None:
         (json.dumps(good(2))[:-1], 1, "[1]", "Expecting ','"),
         (json.dumps(good(2)) + " []", 2, "[2]", "stands behind the end of the array"),
         (json.dumps([*good(1), 5]), 1, "[1]", "a JSON int, not an object"),
-        (json.dumps([*good(1), {"note": "\ud83d"}]), 1, "[1]", "half a character"),
     ],
 )
 def test_an_array_is_read_up_to_where_it_is_broken(
@@ -118,6 +117,28 @@ def test_an_array_is_read_up_to_where_it_is_broken(
     assert len(dataset.samples) == count
     (problem,) = dataset.problems
     assert problem.where == f"{path}{where}"
+    assert cause in problem.cause
+
+
+@pytest.mark.parametrize(
+    ("item", "cause"),
+    [
+        ("NaN", "NaN is no finite number"),
+        ('{"note": [-Infinity, "]"]}', "-Infinity is no finite number"),
+        ('{"note": "\\ud83d"}', "half a character"),
+        ("5", "a JSON int, not an object"),
+    ],
+)
+def test_an_item_that_cannot_be_used_costs_itself_alone(
+    item: str, cause: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "data.json"
+    first, last = map(json.dumps, good(2))
+    path.write_text(f"[{first}, {item}, {last}]")
+    dataset = read_dataset(path)
+    assert [sample.id for sample in dataset.samples] == ["q0", "q1"]
+    (problem,) = dataset.problems
+    assert (problem.where, problem.field) == (f"{path}[1]", "record")
     assert cause in problem.cause
 
 
