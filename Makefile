@@ -26,11 +26,11 @@ export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow bench-grammar bench-media lint format clean
+.PHONY: help demo test test-slow bench-grammar bench-media bench-data-check lint format clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  make demo OUT=DIR SEED=N   chooses the run folder ($(OUT)) and the seed ($(SEED))"
 	@echo "  make PYTHON=python3.12 ... chooses the Python that .venv is made from ($(PYTHON))"
@@ -58,6 +58,9 @@ bench-grammar: $(INSTALLED_PEERS)  ## Time enforcing the format, beside xgrammar
 # torchcodec takes part where it finds the libraries of FFmpeg.
 bench-media: $(INSTALLED_PEERS)  ## Time sampling frames of a long film, beside torchcodec, and decode workers (5 minutes)
 	OMP_NUM_THREADS=1 PYTHONPATH="$(PEERS)" $(VENV)/bin/python -m benchmarks.media --out "$(RESULTS)/media.json"
+
+bench-data-check: $(INSTALLED)  ## Time checking 100,000 records (1 minute)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.data_check --out "$(RESULTS)/data_check.json"
 
 lint: $(INSTALLED_TEST)  ## Check style and types
 	$(VENV)/bin/ruff check .

@@ -1,15 +1,11 @@
 """`triptych data rollout-filter`, killed in the middle and started again."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from killing import kill_in_the_middle
 
 from triptych.cli import generate
 from triptych.cli.main import main
@@ -75,20 +71,8 @@ def test_a_killed_command_goes_on_to_the_same_files(
     command: list[str], whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     killed = tmp_path / "out.jsonl"
-    words = [sys.executable, "-m", "triptych", "data", "rollout-filter", str(killed), *command]
     journal = beside(killed, "completions")
-    with subprocess.Popen(
-        words,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # as many as this process has
-    ) as process:
-        while process.poll() is None and not (
-            journal.exists() and journal.read_bytes().count(b"\n") >= 2
-        ):
-            time.sleep(0.005)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
+    kill_in_the_middle(journal, ["data", "rollout-filter", str(killed), *command])
     assert not killed.exists()
     count = journal.read_bytes().count(b"\n")
     assert rollout_filter(killed, *command) == 0

@@ -1,16 +1,12 @@
 """`triptych generate`, killed in the middle and started again."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from killing import kill_in_the_middle
 
 from triptych.cli.main import main
 from triptych.data.sample import read_samples, write_samples
@@ -55,26 +51,11 @@ def generate(out: Path, *words: str) -> int:
     return main(["generate", str(out), *words])
 
 
-def kill_in_the_middle(out: Path, words: list[str]) -> None:
-    """SIGKILL the command as soon as it has written two lines."""
-    command = [sys.executable, "-m", "triptych", "generate", str(out), *words]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # as many as this process has
-    ) as process:
-        while process.poll() is None and not (out.exists() and out.read_bytes().count(b"\n") >= 2):
-            time.sleep(0.005)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
-
-
 def test_a_killed_command_goes_on_to_the_same_file(
     command: list[str], whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     killed = tmp_path / "out.jsonl"
-    kill_in_the_middle(killed, command)
+    kill_in_the_middle(killed, ["generate", str(killed), *command])
     found = killed.read_bytes()
     count = found.count(b"\n")
     assert 2 <= count < 12

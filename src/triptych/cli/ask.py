@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triptych.cli.config import argument, several
-from triptych.cli.model import ModelConfig, StageBudgets, check_at_least, load_model
+from triptych.cli.model import ModelConfig, check_at_least, load_model
 from triptych.errors import ConfigError, MediaError, ModelError
+from triptych.generation.budgets import StageBudgets
 from triptych.stages.prompt import OPTION_LETTERS, ProblemType
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class AskConfig(StageBudgets, ModelConfig):
     """Seed of the sampling; without effect at temperature 0."""
 
     def __post_init__(self) -> None:
-        self.check_enforced(self.enforce)
+        self.check_budgets(enforced=self.enforce)
         check_at_least(1, self, "max_new_tokens")
         check_at_least(0, self, "temperature")
 

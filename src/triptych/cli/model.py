@@ -1,14 +1,14 @@
 """What the commands that run a model have in common: how to load it, how to sample from it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from triptych.data.decoding import DecodeLimits, DecodePool
 from triptych.data.media import MediaBudget
 from triptych.errors import ConfigError
+from triptych.generation.budgets import StageBudgets
 from triptych.generation.engine import Enforce
-from triptych.stages.format import DEFAULT_FORMAT
 
 if TYPE_CHECKING:
     from triptych.models import OmniModel
@@ -52,32 +52,6 @@ class ModelConfig:
     """Media features on disk: what was made of a clip once is read by later runs."""
 
 
-def _no_budgets() -> dict[str, int]:
-    return dict.fromkeys(DEFAULT_FORMAT.names, 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageBudgets:
-    """How long each stage of an enforced completion is."""
-
-    min_stage_tokens: dict[str, int] = field(default_factory=_no_budgets)
-    """Fewest tokens of each stage when enforced; 0 sets none."""
-    max_stage_tokens: dict[str, int] = field(default_factory=_no_budgets)
-    """Most tokens of each stage when enforced; 0 sets none."""
-
-    def check_enforced(self, enforced: bool) -> None:
-        """Refuse budgets that nothing would hold.
-
-        Raises:
-            ConfigError: there are some, and nothing is enforced.
-        """
-        for name in ("min_stage_tokens", "max_stage_tokens"):
-            if not enforced and any(getattr(self, name).values()):
-                raise ConfigError(
-                    f"{name} holds only enforced completions; enforce the stages, or leave it out"
-                )
-
-
 @dataclass(frozen=True, kw_only=True)
 class EnforcementConfig(StageBudgets):
     """What completions are held to while they are written."""
@@ -87,7 +61,7 @@ class EnforcementConfig(StageBudgets):
     of the form that the question asks for."""
 
     def __post_init__(self) -> None:
-        self.check_enforced(self.enforce is not Enforce.OFF)
+        self.check_budgets(enforced=self.enforce is not Enforce.OFF)
 
 
 def check_at_least(least: int, config: Any, *names: str) -> None:

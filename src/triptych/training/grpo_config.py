@@ -3,19 +3,15 @@
 from dataclasses import dataclass, field
 
 from triptych.generation import Enforce, SamplingConfig
+from triptych.generation.budgets import StageBudgets
 from triptych.rewards.base import DEFAULT_WEIGHTS
-from triptych.stages.format import DEFAULT_FORMAT
 from triptych.training.config import TrainingConfig
 from triptych.training.credit import Balance, Scale, Scheme, choice
 from triptych.training.steps import StepLayout
 
 
-def _no_budgets() -> dict[str, int]:
-    return dict.fromkeys(DEFAULT_FORMAT.names, 0)
-
-
 @dataclass(frozen=True, kw_only=True)
-class GRPOConfig(TrainingConfig):
+class GRPOConfig(StageBudgets, TrainingConfig):
     """Settings of the reinforcement stage.
 
     The defaults are those of HumanOmniV2's first RL stage, which also freezes the media encoders.
@@ -41,10 +37,6 @@ class GRPOConfig(TrainingConfig):
     """What rollouts are held to while they are written: nothing, the stages in their order, or the
     stages and an answer of the form that the question asks for. After a cold start the model knows
     the format, and only a rollout that may break it can earn the format reward: hence off."""
-    min_stage_tokens: dict[str, int] = field(default_factory=_no_budgets)
-    """Fewest tokens of each stage when enforced; 0 sets none."""
-    max_stage_tokens: dict[str, int] = field(default_factory=_no_budgets)
-    """Most tokens of each stage when enforced; 0 sets none."""
     weights: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
     """How much each reward counts."""
     scheme: Scheme = Scheme.STRICT
@@ -90,28 +82,7 @@ class GRPOConfig(TrainingConfig):
             self.num_generations > 1,
             "num_generations must be at least 2: a completion is compared with its group",
         )
-        self._check_budgets()
-
-    def _check_budgets(self) -> None:
-        for setting in ("min_stage_tokens", "max_stage_tokens"):
-            budgets = getattr(self, setting)
-            for name, tokens in budgets.items():
-                self._require(
-                    name in DEFAULT_FORMAT.names,
-                    f"{setting} names a stage {name!r}; use {', '.join(DEFAULT_FORMAT.names)}",
-                )
-                self._require(tokens >= 0, f"{setting}.{name} must not be negative")
-            self._require(
-                self.enforced or not any(budgets.values()),
-                f"{setting} holds only enforced completions; set enforce, or leave it out",
-            )
-        for name, least in self.min_stage_tokens.items():
-            most = self.max_stage_tokens.get(name, 0)
-            self._require(
-                most == 0 or least <= most,
-                f"min_stage_tokens.{name} is {least}, more than max_stage_tokens.{name}, {most}; "
-                "lower the first or raise the second",
-            )
+        self.check_budgets(enforced=self.enforced)
 
     @property
     def enforced(self) -> bool:

@@ -31,6 +31,22 @@ def test_budgets_that_nothing_would_hold_are_refused(name: str) -> None:
     read("--enforce", "off", f"--{name}.think", "0")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--max-stage-tokens", "{thnik: 9}"], "max_stage_tokens names a stage 'thnik'"),
+        (["--min-stage-tokens.think", "-1"], r"min_stage_tokens\.think must not be negative"),
+        (
+            ["--min-stage-tokens.think", "9", "--max-stage-tokens.think", "8"],
+            r"min_stage_tokens\.think is 9, more than max_stage_tokens\.think, 8",
+        ),
+    ],
+)
+def test_budgets_that_make_no_sense_are_refused(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read(*words)
+
+
 @dataclass(frozen=True)
 class _Numbers:
     n: int = 1

@@ -3,52 +3,16 @@
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from tests.unit.report.pages import Page
 from triptych.errors import DataError
 from triptych.report import build_report
 
-# Elements that never have a closing tag in HTML, and those that a parser would run or fetch.
-VOID = {"meta", "img", "input", "br", "link"}
+# Elements that a parser would run or fetch.
 FOREIGN = {"script", "iframe", "object", "embed", "link", "base", "form"}
-
-
-class Page(HTMLParser):
-    """Checks that elements nest, and collects what the tests ask about."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
-            self.text += data
-
-    def having(self, name: str) -> list[dict[str, str | None]]:
-        """Attributes of the elements with this class."""
-        return [attrs for _, attrs in self.tags if name in (attrs.get("class") or "").split()]
-
-    def count(self, tag: str) -> int:
-        return sum(found == tag for found, _ in self.tags)
 
 
 def build(folder: Path) -> tuple[str, Page]:
@@ -58,13 +22,9 @@ def build(folder: Path) -> tuple[str, Page]:
     return html, Page(html)
 
 
-def words_of(page: Page) -> str:
-    return " ".join(page.text.split())
-
-
 def test_everything_is_on_the_page(run_folder: Path) -> None:
     _, page = build(run_folder)
-    text = words_of(page)
+    text = page.words
     for expected in (
         *("cold start", "stage credit", "face only", "0.500", "61.2 s", "seed 7"),
         *(
@@ -158,7 +118,7 @@ def test_control_characters_and_half_surrogates_do_not_break_the_page(run_folder
 
 def test_an_empty_folder_gives_a_page_that_says_so(tmp_path: Path) -> None:
     _, page = build(tmp_path)
-    text = words_of(page)
+    text = page.words
     for expected in (
         "No evaluation was found",
         "No baselines were recorded",
@@ -184,8 +144,8 @@ def test_an_empty_folder_gives_a_page_that_says_so(tmp_path: Path) -> None:
 def test_each_missing_file_is_named(run_folder: Path, name: str, expected: str) -> None:
     (run_folder / name).unlink()
     _, page = build(run_folder)
-    assert expected in words_of(page)
-    assert f"{name}: No such file" in words_of(page)
+    assert expected in page.words
+    assert f"{name}: No such file" in page.words
     assert len(page.having("rollout")) == 20
 
 
@@ -193,7 +153,7 @@ def test_without_training_rollouts_predictions_take_their_place(run_folder: Path
     (run_folder / "rollouts.jsonl").unlink()
     _, page = build(run_folder)
     assert len(page.having("rollout")) == 20
-    assert "completions of the evaluation" in words_of(page)
+    assert "completions of the evaluation" in page.words
 
 
 def test_missing_media_are_named_without_their_folder(
@@ -207,16 +167,16 @@ def test_missing_media_are_named_without_their_folder(
     gone.unlink()
     broken.write_bytes(b"not a video")
     html, page = build(run_folder)
-    assert f"{gone.name}: the file is no longer there" in words_of(page)
-    assert f"{broken.name}: " in words_of(page)
+    assert f"{gone.name}: the file is no longer there" in page.words
+    assert f"{broken.name}: " in page.words
     assert str(tmp_path) not in html
 
 
 def test_unreadable_results_are_a_notice(run_folder: Path) -> None:
     (run_folder / "results.json").write_text('{"evaluation": {')
-    assert "results.json:1: not JSON" in words_of(build(run_folder)[1])
+    assert "results.json:1: not JSON" in build(run_folder)[1].words
     (run_folder / "results.json").write_text("[]")
-    assert "results.json: a JSON list" in words_of(build(run_folder)[1])
+    assert "results.json: a JSON list" in build(run_folder)[1].words
 
 
 def test_an_older_report_survives_a_failure_and_no_folder_is_an_error(tmp_path: Path) -> None:
