@@ -16,7 +16,7 @@ INSTALLED_PEERS := $(PEERS)/.installed
 
 # At least this share of the lines of each of these must be covered; of the rest it is only printed.
 COVERAGE := 95
-COVERED := stages/* rewards/* training/credit.py training/packing.py training/objective.py
+COVERED := stages/* rewards/* training/credit.py models/packing.py training/objective.py
 PYTEST := -m pytest -n $(WORKERS)
 
 # Test processes run side by side: one thread each, and waiting threads sleep. Nothing is fetched

@@ -10,9 +10,9 @@ import torch
 from triptych.data.sample import Reference, Sample
 from triptych.errors import ConfigError, DataError, ModelError, TriptychError
 from triptych.models import OmniModel
+from triptych.models.packing import pack
 from triptych.runs import RunFolder
 from triptych.stages import parse
-from triptych.training.packing import pack
 from triptych.training.sft import SFTConfig, SFTTrainer, target_ids, train_sft
 
 

@@ -52,7 +52,7 @@ class LocalEngine:
             MediaError: a sample's media cannot be decoded.
         """
         grammars = [self.grammars.for_sample(sample, sampling) for sample in samples]
-        prompts = [self.model.encode(sample) for sample in samples]
+        prompts = list(self.model.encoder.encode_all(samples))
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].input_ids))
         size = max(1, self.max_sequences // n)
         generator = torch.Generator(self.model.device).manual_seed(sampling.seed)

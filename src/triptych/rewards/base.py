@@ -22,7 +22,9 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from triptych.data.sample import Sample
+from pydantic import ValidationError
+
+from triptych.data.sample import Media, Sample
 from triptych.errors import DataError, TriptychError
 from triptych.stages.format import StagedOutput, parse
 
@@ -55,6 +57,15 @@ class Unscored(StrEnum):
 
     FAILED = "failed"
     """What the reward asks for its value (a judge, a scorer) gave none."""
+
+    TIMEOUT = "timeout"
+    """A judge did not reply in time, however often it was asked."""
+
+    UNAVAILABLE = "unavailable"
+    """A judge could not be reached, or refused for now: connection, rate limit, server error."""
+
+    BAD_REPLY = "bad_reply"
+    """A judge replied, and no score within the scale could be read from it."""
 
     UNEXPLAINED = "unexplained"
     """The function returned None and gave no reason."""
@@ -119,10 +130,13 @@ def sample_columns(samples: Sequence[Sample]) -> dict[str, list[Any]]:
 
     Returns:
         Lists as long as `samples`: ``sample_id``, ``question``, ``problem_type`` (str),
-        ``options`` (tuple of str), ``answer`` (str), ``reference`` (`Reference` as a dict) and
-        ``extra`` (dict). Completions of one sample share their values.
+        ``options`` (tuple of str), ``answer`` (str), ``reference`` (`Reference` as a dict),
+        ``media`` (list of `Media` as dicts) and ``extra`` (dict). Completions of one sample share
+        their values.
     """
-    references = {id(sample): sample.reference.model_dump() for sample in samples}
+    distinct = {id(sample): sample for sample in samples}
+    references = {key: sample.reference.model_dump() for key, sample in distinct.items()}
+    media = {key: _plain_media(sample.media) for key, sample in distinct.items()}
     return {
         "sample_id": [sample.id for sample in samples],
         "question": [sample.question for sample in samples],
@@ -130,8 +144,35 @@ def sample_columns(samples: Sequence[Sample]) -> dict[str, list[Any]]:
         "options": [sample.options for sample in samples],
         "answer": [sample.answer for sample in samples],
         "reference": [references[id(sample)] for sample in samples],
+        "media": [media[id(sample)] for sample in samples],
         "extra": [sample.extra for sample in samples],
     }
+
+
+def _plain_media(media: Sequence[Media]) -> list[dict[str, Any]]:
+    return [item.model_dump(mode="json") for item in media]
+
+
+def as_media(value: Sequence[Media | Mapping[str, Any]] | None) -> tuple[Media, ...]:
+    """The `media` column's value as `Media`; None is no media.
+
+    Fields that are None (data set libraries fill gaps so) count as left out.
+
+    Raises:
+        DataError: an item is no media item.
+    """
+    try:
+        return tuple(
+            item
+            if isinstance(item, Media)
+            else Media(**{name: entry for name, entry in item.items() if entry is not None})
+            for item in value or ()
+        )
+    except (ValidationError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(
+            f'media: {value!r:.80} ({reason}); pass a list of {{"kind": "video", "path": "a.mp4"}}'
+        ) from error
 
 
 def completion_text(completion: Any) -> str:

@@ -177,8 +177,9 @@ class GRPOTrainer(StageTrainer):
         step, config = self.state.global_step, self.config
         prompts = [sample for part in samples for sample in part]
         with self.clock("data"):
-            for sample in prompts:  # kept by the model's cache; autocast is for the model alone
-                self.omni.encode(sample)
+            # Side by side; kept by the model's cache. Autocast is for the model alone.
+            for _ in self.omni.encoder.encode_all(prompts):
+                pass
         with self.clock("rollout"), self.accelerator.autocast():
             sampling = config.sampling(self._rollout_seed())
             completions = self.engine.generate(prompts, config.num_generations, sampling)

@@ -16,11 +16,11 @@ from triptych.data.sample import Sample
 from triptych.errors import ConfigError
 from triptych.generation import Completion, StopReason
 from triptych.models.omni import OmniModel
+from triptych.models.packing import PackedBatch, pack
 from triptych.rewards.base import RewardError, RewardFunction, RewardTable, Unscored, score
 from triptych.rewards.combine import apply_gate
 from triptych.stages import StagedOutput, parse, stage_ids
 from triptych.stages.grammar import Choice, StageGrammar
-from triptych.training.packing import PackedBatch, pack
 
 GrammarOf: TypeAlias = Callable[[Sample], StageGrammar]
 """What the completions of a sample were held to."""

@@ -19,11 +19,11 @@ from torch import nn
 from triptych.data.sample import Sample
 from triptych.errors import DataError
 from triptych.models.omni import OmniModel
+from triptych.models.packing import PackedBatch, pack
 from triptych.models.prompt import Prompt
 from triptych.runs import RunFolder
 from triptych.stages import stage_ids
 from triptych.training.config import Schedule, TrainingConfig
-from triptych.training.packing import PackedBatch, pack
 from triptych.training.steps import StepLayout
 from triptych.training.trainer import Evaluate, StageTrainer, TrainResult
 

@@ -15,9 +15,9 @@ from triptych.data.sample import Media, MediaKind, Sample
 from triptych.errors import MediaError, ModelError
 from triptych.models import OmniModel, OmniOutput
 from triptych.models.families import family_for
+from triptych.models.packing import PackedBatch, pack
 from triptych.models.prompt import PromptEncoder
 from triptych.models.tiny import build_tiny
-from triptych.training.packing import PackedBatch, pack
 from triptych.training.sft import target_ids
 
 

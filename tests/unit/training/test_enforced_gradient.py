@@ -24,12 +24,12 @@ from transformers import PreTrainedTokenizerFast
 from triptych.generation import Enforce, SamplingConfig
 from triptych.generation.enforcement import Draw
 from triptych.models.omni import AllowedTokens, score_tokens
+from triptych.models.packing import allowed_tokens
 from triptych.stages import DEFAULT_FORMAT, completion_text, parse, stage_ids
 from triptych.stages.distances import StageBudget
 from triptych.stages.grammar import Choice, Matcher, StageGrammar, compile_grammar
 from triptych.training.credit import Scheme, credit_matrix, reward_advantages, spread
 from triptych.training.objective import grpo_loss
-from triptych.training.packing import allowed_tokens
 
 TEMPERATURE = 0.7
 BASELINE = 0.3

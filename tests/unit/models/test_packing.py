@@ -13,8 +13,8 @@ from triptych.data.sample import Media, MediaKind, Sample
 from triptych.generation import Enforce, SamplingConfig
 from triptych.generation.local import LocalEngine
 from triptych.models import OmniModel
+from triptych.models.packing import PackedBatch, pack, shared_prefix_mask
 from triptych.stages.grammar import Choice
-from triptych.training.packing import PackedBatch, pack, shared_prefix_mask
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 
