@@ -203,7 +203,8 @@ class _Limits:
         self.text = np.array([auto.texts.get(i, DEAD) for i in range(len(names) + 1)])
         far = self.distances
         self._near_close = len(GAINS) + int(_largest(far.text_S))
-        self._near_end = int(_largest(far.end_LS) + _largest(far.text_S)) + len(GAINS)
+        inside = _largest(far.end_LS) + _largest(far.text_S)
+        self._near_end = max(inside, _largest(far.onward_S)) + len(GAINS)
         # Python's own numbers by state: `key` runs for every token.
         self._least_of = self.least[auto.stage_S].tolist()
         self._most_of = self.most[auto.stage_S].tolist()

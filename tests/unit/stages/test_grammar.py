@@ -94,6 +94,24 @@ def test_whatever_is_drawn_is_valid_and_within_budget(
                 assert least[name] <= regions.count(region) <= most[name], (name, output.text)
 
 
+def test_white_space_leaves_room_for_the_minimum_of_the_stages_behind_it(
+    make_tokenizer: MakeTokenizer, tags_as: str
+) -> None:
+    """A minimum makes the way to the end longest where its stage is not open yet."""
+    tokenizer = make_tokenizer("byte_level", tags_as)
+    grammar = compile_for(tokenizer, 140, {"context": StageBudget(min_tokens=60)})
+    matcher = grammar.matcher()
+    (newline,) = encode(tokenizer, "\n")
+    spaces = 0
+    while matcher.choice.mask_V[newline]:
+        matcher.advance(newline)
+        spaces += 1
+    assert spaces > 10
+    while not matcher.finished:
+        assert matcher.choice.count
+        matcher.advance(int(np.flatnonzero(matcher.choice.mask_V)[0]))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_shortest_completions_are_found(
     make_tokenizer: MakeTokenizer, family: str, tags_as: str
