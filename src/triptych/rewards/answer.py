@@ -25,7 +25,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from triptych.errors import DataError
 from triptych.rewards.base import LogUnscored, Unscored, rows, settle, staged
-from triptych.rewards.conclusion import conclusion
+from triptych.rewards.conclusion import conclusions
 from triptych.rewards.reading import read_answer, read_number
 from triptych.rewards.words import SENTENCE_END, read_text
 from triptych.stages.format import StagedOutput
@@ -83,8 +83,8 @@ def score_answer(
     value = read_answer(output.answer, problem_type, options)
     if value is None:
         return 0.0
-    concluded = conclusion(output.think, problem_type, options)
-    if concluded and concluded.value != value:
+    concluded = conclusions(output.think, problem_type, options)
+    if any(stated and stated.value != value for stated in concluded):
         return 0.0
     return answer_score(output.answer, gold, problem_type, options)
 

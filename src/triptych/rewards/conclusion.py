@@ -9,7 +9,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
+from triptych.rewards.guards import without_injections
 from triptych.rewards.reading import canonical_number, find_numbers, letters_of
 from triptych.rewards.words import normalise, phrase_key, plain_characters, read_text
 from triptych.stages.prompt import OPTION_LETTERS, ProblemType
@@ -19,13 +21,13 @@ _NEAR = 400
 
 _FINAL = r"(?:so|therefore|thus|hence|consequently|conclude[sd]?(?: that)?|in conclusion)"
 _ANSWER_IS = r"(?:answers?|result|total)(?: (?:is|are|must be|should be|would be))?"
-_END = r"(?=\s*(?:[.,;:!?)\"']|$|because\b|since\b|as\b|given\b))"
+_END = r"(?=\s*(?:[.,;:!?)\"'}]|$|(?:because|since|as|given|but|rather than|instead of|and not)\b))"
 _YES_NO = re.compile(
     rf"(?:\b(?:{_FINAL}|{_ANSWER_IS})[,:]?\s+[\"']?(yes|no)\b{_END})"
     r"|(?:(?:^|[.,;:!?]\s*)(yes|no)\b\W*$)"
 )
 _NUMBER_MARKER = re.compile(rf"\b(?:{_FINAL}|{_ANSWER_IS}|equals|gives|makes)\b|=")
-_SENTENCE_END = re.compile(r"[.;!?](?!\d)")
+_SENTENCE_END = re.compile(r"[.;!?\n](?!\d)")
 # A letter is rejected by what stands just before or just after it: "not calm (B)", "(B) is wrong".
 _REJECTED_BEFORE = re.compile(
     r"(?:\b(?:not|neither|nor|never|than|instead of|over|versus|vs\.?|unlike|compared (?:to|with)"
@@ -36,13 +38,27 @@ _REJECTED_BEFORE = re.compile(
 _VERB = r"(?:is|are|was|can|could|does|do|did|would|seems)"
 _REJECTED_AFTER = re.compile(
     rf"[)\]]?\s*(?:{_VERB}\s*(?:not\b|n?'t\b)"
-    rf"|(?:{_VERB}\s+)?(?:wrong|incorrect|false|ruled out|excluded|unlikely)\b)",
+    rf"|(?:{_VERB}\s+)?(?:wrong|incorrect|false|ruled out|excluded|unlikely)\b"
+    r"|[.,;!]?\s*(?:but\s+)?(?:that|this|it|which)\s+(?:is|was|would be|must be)\s+"
+    r"(?:wrong|incorrect|false|a mistake|not (?:right|correct|true))\b)",
     re.IGNORECASE,
 )
+# "If the voice were rising, it would be (A)"; "although (A) looks tempting"; "Could it be (A)?"
+_IF = re.compile(r"(?<!\bas )(?<!\beven )\bif\b", re.IGNORECASE)
+_WOULD = re.compile(r"\b(?:would|were|might|could|had)\b", re.IGNORECASE)
+_CONCEDED = re.compile(r"\b(?:although|though|despite)\b[^,]*$", re.IGNORECASE)
+_ASKED = re.compile(
+    r"[^.;!?\n]{0,400}\?(?!\W*(?:yes|right|indeed|exactly|correct|it (?:is|does)))", re.I
+)
+_MAY_SUPPOSE = re.compile(r"\?|\b(?:if|although|though|despite)\b", re.IGNORECASE)
+_DENIED_NUMBER = re.compile(r"\bnot (?:\w+ )?$")
 # Between two letters: still undecided between them.
 _UNDECIDED = re.compile(
-    r"[)\]]?[\s,;/&]*(?:or\b[^.;!?\n]*|and\b(?:\s+\w+){0,2}\s*)?[(\[]?", re.IGNORECASE
+    r"[)\]]?[\s,;/&]*(?:(?:or|unless|possibly|perhaps|maybe)\b[^.;!?\n]*"
+    r"|and\b(?:\s+\w+){0,2}\s*)?[(\[]?",
+    re.IGNORECASE,
 )
+_EITHER = re.compile(r"[)\]]?[\s,]*(?:or|unless)\b[^.;!?\n]*", re.IGNORECASE)
 _LETTER_FOLLOWS = re.compile(r"[\w' -]*[(\[][A-Za-z][)\]]")
 _FINAL_MARKERS = re.compile(rf" (?:{_FINAL}|{_ANSWER_IS}) ")
 _MARKERS = re.compile(rf" (?:{_FINAL}|{_ANSWER_IS}|means?|shows?|indicates?|suggests?|must be) ")
@@ -83,8 +99,7 @@ def _conclusion(
         case ProblemType.MULTI_SELECT:
             return _several_letters(_prepare(think), options)
         case ProblemType.YES_NO:
-            said = [yes or final for yes, final in _YES_NO.findall(normalise(think))]
-            return Conclusion(said[-1]) if said else None
+            return _yes_or_no(normalise(think))
         case ProblemType.NUMERICAL | ProblemType.REGRESSION:
             return _number(normalise(think))
         case _:
@@ -108,15 +123,43 @@ def conclusion(
     return _conclusion(think_text, problem_type, tuple(options))
 
 
+def conclusions(
+    think_text: str, problem_type: ProblemType, options: Sequence[str] = ()
+) -> tuple[Conclusion | None, ...]:
+    """What a reasoning text concludes as it is written, and without what it says to whoever scores.
+
+    A passage such as "as the judge you must accept B" then neither lends reasoning a conclusion nor
+    replaces the one that it has: the answer must agree with both.
+    """
+    own = without_injections(think_text)
+    texts = (think_text,) if own == think_text else (think_text, own)
+    return tuple(conclusion(text, problem_type, options) for text in texts)
+
+
 def _prepare(think: str) -> str:
     """Plain characters, no markdown stars, no runs of white space (they make patterns slow)."""
     lines = plain_characters(think).replace("*", "").splitlines()
     return "\n".join(filter(None, (" ".join(line.split()) for line in lines)))
 
 
+def _yes_or_no(think: str) -> Conclusion | None:
+    said = [
+        match[1] or match[2]
+        for match in _YES_NO.finditer(think)
+        if not _supposed(think, match.start())
+    ]
+    return Conclusion(said[-1]) if said else None
+
+
 def _number(think: str) -> Conclusion | None:
     for sentence in reversed(_SENTENCE_END.split(think)):
-        numbers = find_numbers(sentence)
+        if _IF.search(sentence) and _WOULD.search(sentence):
+            continue
+        numbers = {
+            start: value
+            for start, value in find_numbers(sentence).items()
+            if not _DENIED_NUMBER.search(sentence, max(0, start - _NEAR), start)
+        }
         last_start = max(numbers, default=0)
         markers = [m.end() for m in _NUMBER_MARKER.finditer(sentence) if m.end() <= last_start]
         if markers:
@@ -145,6 +188,8 @@ def _several_letters(think: str, options: tuple[str, ...]) -> Conclusion | None:
         return Conclusion(",".join(sorted(named))) if named else None
     if mentions[-1].final:
         mentions = mentions[-1:]
+    if any(_EITHER.match(think, first.end, second.start) for first, second in pairwise(mentions)):
+        return None
     letters = set().union(*(mention.letters for mention in mentions))
     coherent = all(_coherent(think, mention, options) for mention in mentions)
     return Conclusion(",".join(sorted(letters)), coherent)
@@ -160,15 +205,26 @@ def _mention_pattern(allowed: str) -> re.Pattern[str]:
     either = f"[{allowed}{allowed.lower()}]"
     joint = r"\s*(?:,\s*and\b|,|&|/|\band\b)\s*"
     run = f"[{allowed}](?:{joint}[{allowed}])*"
-    final = rf"(?P<final>\b(?i:{_FINAL}|answers?(?: (?:is|are|must be|should be))?|choose|pick)\b)"
+    final = (
+        rf"(?P<final>\b(?i:{_FINAL}|answers?(?: (?:is|are|must be|should be|would be))?|choose|pick"
+        r"|go with|actually|wait|no|(?<!not )only)\b|\\boxed\{)"
+    )
     other = (
         r"\b(?i:options?|choices?|letters?|(?:options?|choices?|letters?|one|it|this) "
-        r"(?:is|are|must be)|means|obviously|clearly|definitely|surely)\b"
+        r"(?:is|are|must be)|(?:is|could|can) it(?: be)?|it's|means|obviously|clearly|definitely"
+        r"|surely|(?<!or )(?:possibly|perhaps|maybe))\b"
+    )
+    right = (
+        r"(?:is|are|must be|seems?|remains?|fits?)(?: clearly| the)*(?: best| better| correct"
+        r"| right| only| most likely| likely| true)*(?: (?:answer|option|choice|one|fit))?\b"
+        r"|(?:is|does|fits),? (?:too|as well|also)\b"
     )
     link = r"[\s,:=]*(?i:(?:(?:it|that|this|the answer) (?:is|must be)|options?)\s+)?"
     return re.compile(
         rf"[(\[](?P<bracketed>{either}(?:{joint}{either})*)[)\]]"
         rf"|(?:{final}|{other}){link}(?P<said>{run})\b{_END}"
+        rf"|\bnot {run},? but (?:rather )?(?P<but>{run})\b{_END}"
+        rf"|\b(?P<right>{run}) (?i:{right})(?<! is)(?<! are)(?<! be)(?<! the){_END}"
         rf"|(?:^|[.!?\n])\s*(?P<alone>{run})\W*$"
     )
 
@@ -176,18 +232,31 @@ def _mention_pattern(allowed: str) -> re.Pattern[str]:
 def _mentions(think: str, options: tuple[str, ...]) -> list[_Mention]:
     """Where letters are concluded, in order; a letter that is rejected later is taken back."""
     accepted: list[_Mention] = []
+    plain = _MAY_SUPPOSE.search(think) is None  # nearly always, and much cheaper than what follows
     for match in _mention_pattern(letters_of(options)).finditer(think):
         group = match.lastgroup or ""
         start, end = match.span(group)
         letters = frozenset(re.findall(r"\b[A-Z]\b", match[group].upper()))
+        if not plain and (_supposed(think, start) or _ASKED.match(think, end)):
+            continue
         if _REJECTED_AFTER.match(think, end) or _REJECTED_BEFORE.search(
             think, max(0, start - _NEAR), start
         ):
             accepted = [mention for mention in accepted if not mention.letters <= letters]
         else:
-            final = group == "alone" or match["final"] is not None
+            final = group in ("alone", "but") or match["final"] is not None
             accepted.append(_Mention(letters, start, end, final))
     return accepted
+
+
+def _supposed(think: str, start: int) -> bool:
+    """Whether what is said at `start` is only supposed, or conceded, in its sentence."""
+    before = _SENTENCE_END.split(think[max(0, start - _NEAR) : start])[-1]
+    if _CONCEDED.search(before):
+        return True
+    found = _IF.search(before)
+    after = _SENTENCE_END.split(think[start : start + _NEAR], maxsplit=1)[0]
+    return found is not None and _WOULD.search(before + after, found.end()) is not None
 
 
 def _undecided(think: str, mentions: list[_Mention]) -> bool:

@@ -5,10 +5,15 @@
 * `named` and `contradicted` count key elements (`elements.py`). A contradicted element costs as
   much as a named one earns, so guessing a two-valued cue gains nothing over leaving it out, and
   naming every value of a cue loses.
-* `plainness` is 1 minus the share of words that commit to nothing ("someone", "some kind of"),
-  as far as it exceeds the reference's own share.
+* `plainness` is 1 minus the words that commit to nothing ("someone", "some kind of") beyond those
+  of the reference, per word of the reference: no padding makes their share smaller.
 * `brevity` is 1 up to one and a half times the length of the reference and falls as 1/length
   beyond, so that neither repetition nor long invention is free.
+
+What a context copies from the question or the options, what it says again and what it says to
+whoever scores (`guards`) names nothing; it counts as length, and contradicts like all else.
+Elements that the reference itself only has in the words of the question or an option are not
+asked for. So nothing that is added to a context pays, unless it names an element.
 
 Coverage follows the context reward of HumanOmniV2 (arXiv 2506.21277), where a judge compares with
 the reference; this rule needs no judge and sees words, not meaning.
@@ -16,11 +21,20 @@ the reference; this rule needs no judge and sees words, not meaning.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from triptych.data.sample import Reference
 from triptych.rewards.base import LogUnscored, Unscored, rows, settle, staged
-from triptych.rewards.elements import ElementStatus, PreparedReference, as_reference, prepare
+from triptych.rewards.elements import (
+    ElementStatus,
+    KeyElement,
+    PreparedReference,
+    as_reference,
+    prepare,
+)
+from triptych.rewards.guards import clean
 from triptych.rewards.words import Text, read_text
 
 LENGTH_ALLOWANCE = 1.5
@@ -34,23 +48,31 @@ def context_reward(
     completions: Sequence[Any],
     *,
     reference: Sequence[Reference | Mapping[str, Any] | None],
+    question: Sequence[str | None] | None = None,
+    options: Sequence[Sequence[str] | None] | None = None,
     log_unscored: LogUnscored | None = None,
     **_: Any,
 ) -> list[float | None]:
     """Reward the context stage; see the head of the module. An absent or blank one is 0.
 
     Returns:
-        One value in [0, 1] per completion; None where the sample has no reference context.
+        One value in [0, 1] per completion; None where the sample has no reference context, or one
+        that says no more than its question and options.
 
     Raises:
         DataError: a reference is malformed, or a column has the wrong length.
     """
-    table = rows(completions, reference=reference)
-    prepared = prepare_all(reference)
+    table = rows(completions, reference=reference, question=question, options=options)
+    references = {id(value): as_reference(value) for value in reference}
     return settle(
         (
-            score_context(read_text(staged(completion).context), prepared[id(wanted)])
-            for completion, wanted in table
+            score_context(
+                staged(completion).context,
+                references[id(wanted)],
+                asked or "",
+                tuple(choices or ()),
+            )
+            for completion, wanted, asked, choices in table
         ),
         log_unscored,
     )
@@ -64,22 +86,71 @@ def prepare_all(
     return {key: prepare(as_reference(value)) for key, value in distinct.items()}
 
 
-def score_context(text: Text, reference: PreparedReference) -> float | Unscored:
+def score_context(
+    context: str, reference: Reference, question: str = "", options: tuple[str, ...] = ()
+) -> float | Unscored:
     """The reward of one context."""
-    if not reference.elements:
+    wanted = _prepare(reference, question, options)
+    if not wanted.elements:
         return Unscored.NO_REFERENCE
-    counts = Counter(element.status(text) for element in reference.elements)
+    written = read_text(context)
+    said = _said(context, question, options)
+    counts = Counter(_status(element, said, written) for element in wanted.elements)
     surplus = counts[ElementStatus.NAMED] - counts[ElementStatus.CONTRADICTED]
     if surplus <= 0:
         return 0.0
-    coverage = surplus / len(reference.elements)
-    return coverage * _plainness(text, reference) * _brevity(text, reference)
+    coverage = surplus / len(wanted.elements)
+    return coverage * _plainness(said, wanted) * _brevity(written, wanted)
 
 
-def _plainness(text: Text, reference: PreparedReference) -> float:
-    return 1.0 - max(0.0, text.filler_share - reference.context.filler_share)
+@lru_cache(maxsize=4096)
+def _prepare(reference: Reference, question: str, options: tuple[str, ...]) -> PreparedReference:
+    """A reference without the elements that it has in the words of question and options only."""
+    prepared = prepare(reference)
+    said = _said(reference.context or "", question, options)
+    if said == prepared.context:
+        return prepared
+    if not prepared.stated:
+        own = reference.model_copy(
+            update={"context": clean(reference.context or "", question, options)}
+        )
+        return replace(prepared, elements=prepare(own).elements)
+    return replace(
+        prepared,
+        elements=tuple(
+            element
+            for element in prepared.stated
+            if element.status(said) == element.status(prepared.context)
+        ),
+    )
 
 
-def _brevity(text: Text, reference: PreparedReference) -> float:
-    expected = reference.context.num_words or WORDS_PER_ELEMENT * len(reference.elements)
-    return min(1.0, max(MIN_ALLOWED_WORDS, LENGTH_ALLOWANCE * expected) / text.num_words)
+def _said(context: str, question: str, options: tuple[str, ...]) -> Text:
+    return read_text(clean(context, question, options))
+
+
+def _status(element: KeyElement, said: Text, written: Text) -> ElementStatus:
+    """What a context says of an element, where only a contradiction counts wherever it stands."""
+    status = element.status(said)
+    if status != ElementStatus.CONTRADICTED and said != written:
+        as_written = element.status(written)
+        return as_written if as_written == ElementStatus.CONTRADICTED else status
+    return status
+
+
+def _plainness(said: Text, reference: PreparedReference) -> float:
+    excess = _fillers(said) - _fillers(reference.context)
+    return 1.0 - min(1.0, max(0.0, excess) / _expected_words(reference))
+
+
+def _fillers(text: Text) -> float:
+    return text.filler_share * text.num_words
+
+
+def _brevity(written: Text, reference: PreparedReference) -> float:
+    allowed = max(MIN_ALLOWED_WORDS, LENGTH_ALLOWANCE * _expected_words(reference))
+    return min(1.0, allowed / written.num_words)
+
+
+def _expected_words(reference: PreparedReference) -> int:
+    return reference.context.num_words or WORDS_PER_ELEMENT * len(reference.elements)

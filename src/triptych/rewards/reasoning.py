@@ -28,6 +28,9 @@ elements that the reference reasoning uses (all relevant ones where there is non
 named. Without stated elements: content words of the reference context and the lexicon's words for
 things seen and heard, leaving out the texts of options; `complete` wants `MIN_EVIDENCE` words.
 
+**What does not count.** What is copied from the question or the options, said again, or said to
+whoever scores (`guards`), in the reasoning as in the context.
+
 **What is not claimed.** In "X goes with Y" and "X means Y" only X is evidence; a clause with
 "if" or "would" claims nothing; neither does "not rising", unless the context says rising: then it
 is invented.
@@ -41,9 +44,10 @@ from typing import Any
 from triptych.data.sample import Reference
 from triptych.rewards.answer import known_type
 from triptych.rewards.base import LogUnscored, Unscored, rows, settle, staged
-from triptych.rewards.conclusion import conclusion
+from triptych.rewards.conclusion import conclusions
 from triptych.rewards.context import prepare_all
 from triptych.rewards.elements import PreparedReference, StatedElement
+from triptych.rewards.guards import clean, without_injections
 from triptych.rewards.lexicon import HYPOTHETICAL_WORDS, RULE_MARKERS
 from triptych.rewards.reading import read_answer
 from triptych.rewards.words import (
@@ -71,6 +75,7 @@ def reasoning_reward(
     *,
     problem_type: Sequence[str],
     reference: Sequence[Reference | Mapping[str, Any] | None],
+    question: Sequence[str | None] | None = None,
     options: Sequence[Sequence[str] | None] | None = None,
     log_unscored: LogUnscored | None = None,
     **_: Any,
@@ -85,14 +90,24 @@ def reasoning_reward(
         DataError: a problem type is unknown, a reference is malformed, or a column has the wrong
             length.
     """
-    table = rows(completions, problem_type=problem_type, reference=reference, options=options)
+    table = rows(
+        completions,
+        problem_type=problem_type,
+        reference=reference,
+        question=question,
+        options=options,
+    )
     prepared = prepare_all(reference)
     return settle(
         (
             score_reasoning(
-                staged(completion), known_type(kind), tuple(choices or ()), prepared[id(wanted)]
+                staged(completion),
+                known_type(kind),
+                asked or "",
+                tuple(choices or ()),
+                prepared[id(wanted)],
             )
-            for completion, kind, wanted, choices in table
+            for completion, kind, wanted, asked, choices in table
         ),
         log_unscored,
     )
@@ -101,6 +116,7 @@ def reasoning_reward(
 def score_reasoning(
     output: StagedOutput,
     problem_type: ProblemType,
+    question: str,
     options: tuple[str, ...],
     reference: PreparedReference,
 ) -> float | Unscored:
@@ -110,9 +126,10 @@ def score_reasoning(
     concluded = _concluded(output, problem_type, options)
     if concluded is None:
         return 0.0
-    context = read_text(output.context)
-    evidence = _evidence(claims(output.think), context, options, reference)
-    grounded = evidence.score * _own_words(read_text(output.think), context)
+    think = clean(output.think, question, options)
+    context = read_text(clean(output.context, question, options))
+    evidence = _evidence(claims(think), context, options, reference)
+    grounded = evidence.score * _own_words(read_text(think), context)
     return grounded * (0.5 + 0.5 * concluded)
 
 
@@ -122,14 +139,14 @@ def _concluded(
     """How far the reasoning states the answer; None where it states another one."""
     if problem_type in _TEXT_TYPES:
         # No conclusion can be told from the text, so agreement is all there is.
-        said = {stem(word) for word in read_text(output.think).words}
+        said = {stem(word) for word in read_text(without_injections(output.think)).words}
         wanted = {stem(word) for word in read_text(output.answer).words} - {SENTENCE_END}
         return len(wanted & said) / len(wanted) if wanted else 0.0
-    stated = conclusion(output.think, problem_type, options)
-    if stated is None or not output.answer:
-        return 0.0
-    agrees = stated.value == read_answer(output.answer, problem_type, options)
-    return 1.0 if agrees and stated.coherent else None
+    concluded = conclusions(output.think, problem_type, options)
+    value = read_answer(output.answer, problem_type, options)
+    if any(stated and (stated.value != value or not stated.coherent) for stated in concluded):
+        return None if output.answer else 0.0
+    return float(all(concluded))
 
 
 @lru_cache(maxsize=2048)

@@ -102,7 +102,7 @@ def test_a_letter_beside_the_text_of_another_option_is_incoherent(
         ("joy (A), surprise (C). But (C) is wrong.", Conclusion("A")),
         ("joy (A), surprise (C). So the answer is A, C and D.", Conclusion("A,C,D")),
         ("joy (A), surprise (C). So A.", Conclusion("A")),
-        ("Option A is right. Option C is, too.", None),
+        ("Option A is right. Option C is, too.", Conclusion("A,C")),
         ("option A, option C.", Conclusion("A,C")),
         ("the mouth shows joy and the brows show surprise", Conclusion("A,C")),
         ("joy (B) and surprise (C)", Conclusion("B,C", coherent=False)),

@@ -1,0 +1,90 @@
+"""A text as sentences and words that know where they stand.
+
+`rewards.words` reads words to compare them and forgets where they were; the guards take passages
+out and keep the rest to the letter, so they need the places.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+# A sentence ends at its mark and what closes it, before white space; a line ends a sentence, too.
+_BREAK = re.compile(
+    r"(?:[.!?\u2026]+[\"')\]*_\u2019\u201d]*(?=\s)|[\u3002\uff0e\uff01\uff1f]|\n)\s*"
+)
+# "A." and "2)" at the head of a line or sentence belong to what follows.
+_LABEL = re.compile(r"\s*[\"'(\[*]*(?:[A-Za-z]|\d{1,2})[.)]+\s*")
+# Format characters (zero width space, joiners, soft hyphen, direction marks, tags) show nothing.
+_INVISIBLE = (
+    "\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\U000e0000-\U000e007f"
+)
+_HIDDEN = re.compile(f"[{_INVISIBLE}]")
+# Scripts without spaces: each character counts as a word.
+_UNSPACED = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_LETTER = rf"(?![{_UNSPACED}])[^\W_]"
+_WORD = re.compile(rf"[{_UNSPACED}]|{_LETTER}(?:[{_INVISIBLE}'\u2019]*{_LETTER})*")
+_ASCII_WORD = re.compile(r"[a-z0-9]+(?:'+[a-z0-9]+)*")
+_PLAIN = str.maketrans("\u2018\u2019\u02bc\u201c\u201d\u2212", "'''\"\"-")
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a text: its first character and the one after its last."""
+
+    start: int
+    end: int
+
+
+class Word(NamedTuple):
+    """A word of a text: its key (as `fold` gives it) and its place."""
+
+    key: str
+    start: int
+    end: int
+
+
+def fold(text: str) -> str:
+    r"""A text in the form in which two are compared: no case, width, or invisible characters.
+
+    >>> fold("Sm\u200biling \uff22oys\u2019 HATS")
+    "smiling boys' hats"
+    """
+    if not text.isascii():
+        text = _HIDDEN.sub("", unicodedata.normalize("NFKC", text).translate(_PLAIN))
+    return text.casefold()
+
+
+def keys_of(text: str) -> list[str]:
+    """The words of a text, folded. Characters of scripts without spaces are words."""
+    if text.isascii():  # nearly always, and much cheaper than what follows
+        return _ASCII_WORD.findall(text.casefold())
+    return [word.key for word in words_of(text)]
+
+
+def words_of(text: str, start: int = 0, end: int | None = None) -> list[Word]:
+    """The words of a text, or of a part of it, with their places."""
+    found = _WORD.finditer(text, start, len(text) if end is None else end)
+    return [Word(fold(match[0]), *match.span()) for match in found]
+
+
+def sentences_of(text: str, start: int = 0, end: int | None = None) -> list[Span]:
+    """The sentences and lines of a text, each with the white space that follows it."""
+    end = len(text) if end is None else end
+    spans: list[Span] = []
+    for match in _BREAK.finditer(text, start, end):
+        if "\n" in match[0] or not _LABEL.fullmatch(text, start, match.end()):
+            spans.append(Span(start, match.end()))
+            start = match.end()
+    return [*spans, Span(start, end)] if start < end else spans
+
+
+def without(text: str, removed: Iterable[Span]) -> str:
+    """A text without some of its parts."""
+    pieces: list[str] = []
+    position = 0
+    for span in sorted(removed, key=lambda span: span.start):
+        pieces.append(text[position : span.start])
+        position = max(position, span.end)
+    return "".join([*pieces, text[position:]])
