@@ -1,6 +1,7 @@
 """`triptych COMMAND ...`: finds the command, reads its config, runs it, reports errors.
 
-Exit codes: 0 done, 1 a TriptychError, 2 wrong usage or config, 130 interrupted by Ctrl-C.
+Exit codes: 0 done, 1 a TriptychError, 2 wrong usage or config, 130 interrupted by Ctrl-C, 141 output
+that no one reads.
 """
 
 import importlib
@@ -85,7 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or os.environ.get("TRIPTYCH_DEBUG", "") not in ("", "0")
     try:
-        return _run(words)
+        code = _run(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # as in `triptych --help | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
+        return 141
     except (TriptychError, OSError) as error:
         if debug:
             raise

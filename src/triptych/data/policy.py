@@ -52,6 +52,10 @@ class FailurePolicy:
 class SkipList(Protocol):
     """Where it is kept which samples a run leaves out."""
 
+    @property
+    def path(self) -> Path:
+        """The file for people to look into."""
+
     def read(self) -> list[str] | None:
         """Their ids; None where that was not settled yet."""
 
@@ -65,6 +69,10 @@ class RunSkips:
 
     run: RunFolder
     phase: str
+
+    @property
+    def path(self) -> Path:
+        return self.run.skipped_path
 
     def read(self) -> list[str] | None:
         return self.run.skipped(self.phase)
@@ -129,11 +137,11 @@ def usable_samples(
     left_out = set(skipped or ())
     used = [sample for sample in samples if sample.id not in left_out]
     if not used:
-        raise DataError(f"none of the {len(samples)} samples can be used; see skipped.jsonl")
+        raise DataError(f"none of the {len(samples)} samples can be used; see {skips.path}")
     if left_out and ranks.rank == 0:
         _log.warning(
-            "%d of %d samples are left out; see skipped.jsonl",
-            len(samples) - len(used), len(samples),
+            "%d of %d samples are left out; see %s",
+            len(samples) - len(used), len(samples), skips.path,
         )  # fmt: skip
     return used
 

@@ -95,7 +95,7 @@ def score_context(
         return Unscored.NO_REFERENCE
     written = read_text(context)
     said = _said(context, question, options)
-    counts = Counter(_status(element, said, written) for element in wanted.elements)
+    counts = Counter(_status(one, said, written, wanted.context) for one in wanted.elements)
     surplus = counts[ElementStatus.NAMED] - counts[ElementStatus.CONTRADICTED]
     if surplus <= 0:
         return 0.0
@@ -129,12 +129,16 @@ def _said(context: str, question: str, options: tuple[str, ...]) -> Text:
     return read_text(clean(context, question, options))
 
 
-def _status(element: KeyElement, said: Text, written: Text) -> ElementStatus:
-    """What a context says of an element, where only a contradiction counts wherever it stands."""
+def _status(element: KeyElement, said: Text, written: Text, reference: Text) -> ElementStatus:
+    """What a context says of an element, where only a contradiction counts wherever it stands.
+
+    Unless the reference contradicts itself in the same way.
+    """
     status = element.status(said)
     if status != ElementStatus.CONTRADICTED and said != written:
-        as_written = element.status(written)
-        return as_written if as_written == ElementStatus.CONTRADICTED else status
+        contradicted = element.status(written) == ElementStatus.CONTRADICTED
+        if contradicted and element.status(reference) != ElementStatus.CONTRADICTED:
+            return ElementStatus.CONTRADICTED
     return status
 
 

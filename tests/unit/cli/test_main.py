@@ -56,6 +56,17 @@ def test_every_option_of_every_command_is_explained(
         assert option.flag in text or option.help == argparse.SUPPRESS
 
 
+def test_output_that_no_one_reads_is_no_error() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "triptych", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
+
+
 def test_python_m_triptych_is_the_command_line() -> None:
     done = run("--version")
     assert (done.returncode, done.stdout) == (0, f"triptych {__version__}\n")

@@ -90,7 +90,7 @@ def test_bad_samples_are_left_out_and_listed_with_their_cause(
     ]
     note = run.environment()["skipped"]["sft"]
     assert (note["checked"], note["skipped"]) == (8, 2)
-    assert caplog.messages == ["2 of 8 samples are left out; see skipped.jsonl"]
+    assert caplog.messages == [f"2 of 8 samples are left out; see {run.skipped_path}"]
 
 
 def test_a_resumed_run_goes_on_with_the_samples_that_it_began_with(skips: SkipList) -> None:
