@@ -74,15 +74,19 @@ def _turns(fields: Fields) -> list[_Turn]:
     field = next((name for name in _TURNS if fields.rest.get(name) is not None), "messages")
     found = fields.need(field)
     if field == "prompt":
-        found = _as_messages(found, "user")
-        found = found + _as_messages(fields.take("completion") or [], "assistant")
+        found = _as_messages(found, "user", field)
+        found += _as_messages(fields.take("completion") or [], "assistant", "completion")
     if not isinstance(found, list):
         raise RecordError(field, f"no list of messages (found {found!r:.80})")
     return [_turn(message, f"{field}.{i}") for i, message in enumerate(found)]
 
 
-def _as_messages(value: Any, role: str) -> list[Any]:
-    return [{"role": role, "content": value}] if isinstance(value, str) else list(value)
+def _as_messages(value: Any, role: str, field: str) -> list[Any]:
+    if isinstance(value, str):
+        return [{"role": role, "content": value}]
+    if isinstance(value, list):
+        return list(value)
+    raise RecordError(field, f"neither a text nor a list of messages (found {value!r:.80})")
 
 
 def _turn(message: Any, field: str) -> _Turn:

@@ -162,6 +162,8 @@ def test_every_field_that_is_not_understood_is_kept(tmp_path: Path) -> None:
         (CHAT, dict(solution=GONE), "solution", "the assistant says nothing"),
         (CHAT, dict(messages=[]), "messages", "the user asks nothing"),
         (CHAT, dict(messages="hi"), "messages", "no list of messages (found 'hi')"),
+        (CHAT, dict(prompt=False), "prompt", "neither a text nor a list of messages"),
+        (CHAT, dict(prompt="hi", completion=3), "completion", "neither a text nor a list"),
         (CHAT, dict(messages=["hi"]), "messages.0", "not a message (found 'hi')"),
         (CHAT, dict(messages=[{"role": "tool", "content": ""}]), "messages.0", "role 'tool'"),
         (CHAT, dict(messages=[{"role": "user", "content": 1}]), "messages.0", "content is"),
