@@ -98,6 +98,15 @@ def test_nothing_is_enforced_when_it_is_off_and_greedy_is_batched(
     assert out.read_bytes() == written
 
 
+def test_how_many_are_written_together_changes_nothing(
+    command: list[str], whole: Path, tmp_path: Path
+) -> None:
+    for size in ("3", "64"):
+        out = tmp_path / f"{size}.jsonl"
+        assert generate(out, *command, "--batch-size", size) == 0
+        assert out.read_bytes() == whole.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("words", "cause"),
     [

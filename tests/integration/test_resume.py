@@ -36,12 +36,12 @@ def letters(prompts: Any, completions: Any, **columns: Any) -> list[float | None
     return [sum(map(str.isalpha, text)) / (1 + len(text)) for text in completions]
 
 
-def grpo(num_iterations: int) -> Make:
+def grpo(num_iterations: int, weight: float | dict[int, float] = 1.0) -> Make:
     def make(model: OmniModel, samples: list[Sample], run: RunFolder) -> GRPOTrainer:
         config = GRPOConfig(
             prompts_per_step=4, groups_per_micro_batch=2, num_generations=3, max_new_tokens=10,
             max_steps=STEPS, num_iterations=num_iterations, save_steps=1, keep_checkpoints=10,
-            learning_rate=1e-3, lr_scheduler="linear", weights={"format": 1.0},
+            learning_rate=1e-3, lr_scheduler="linear", weights={"format": weight},
         )  # fmt: skip
         return GRPOTrainer(model, samples, {"format": letters}, config, run)
 
@@ -55,7 +55,12 @@ def sft(model: OmniModel, samples: list[Sample], run: RunFolder) -> SFTTrainer:
     return SFTTrainer(model, samples, config, run)
 
 
-MAKERS = {"sft": sft, "one_iteration": grpo(1), "mid_cycle": grpo(2)}
+MAKERS = {
+    "sft": sft,
+    "one_iteration": grpo(1),
+    "mid_cycle": grpo(2),
+    "scheduled": grpo(1, {0: 1.0, 3: 0.1}),
+}
 
 
 @pytest.mark.parametrize("name", list(MAKERS))
@@ -81,7 +86,8 @@ def test_resumed_equals_uninterrupted(
     for key, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[key], value), key
     assert any((whole.state_dict()[key] - start[key]).abs().max() > 1e-4 for key in start)
-    for name in ("loss", "reward/format", "kl", "learning_rate"):
+    compared = ("loss", "reward/format", "kl", "learning_rate")
+    for name in (*compared, "weight/format", "length_correlation/format"):
         expected = [line.get(name) for line in whole_run.metrics()]
         assert [line.get(name) for line in run.metrics()] == expected
     assert list(run.rollouts()) == list(whole_run.rollouts())

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from triptych.cli import generate
 from triptych.cli.config import argument
+from triptych.cli.model import load_data
 from triptych.errors import ConfigError
+from triptych.rewards.judge import JudgeConfig
 
 if TYPE_CHECKING:
     from triptych.data.sample import Sample
@@ -29,7 +31,10 @@ class FilterConfig(generate.GenerateConfig):
     n: int = 8
     """Completions of each sample; as many as a group has in training."""
     reward: str = "answer"
-    """The reward that must vary: context, reasoning, answer, format, or module:function."""
+    """The reward that must vary: context, reasoning, answer or format (by rule), judge:STAGE,
+    scorer:FOLDER, or module:function."""
+    judge: JudgeConfig | None = None
+    """The language model that judges, for a reward that says so."""
     min_spread: float = 0.01
     """Least difference between the best and the worst completion of a sample that is kept."""
 
@@ -72,13 +77,13 @@ def run(config: FilterConfig) -> None:
     An interrupted command, started again, goes on. Another --reward or --min-spread is tried on the
     completions that are there.
     """
-    from triptych.data.readers import load_samples
     from triptych.data.sample import write_samples
     from triptych.files import read_lines, write_lines
     from triptych.rewards import resolve, rule_rewards
 
-    functions = {**rule_rewards(), config.reward: resolve(config.reward)}
-    samples = load_samples(config.data)
+    wanted = {config.reward: config.reward}
+    functions = {**rule_rewards(), **resolve(wanted, config.judge, config.device)}
+    samples = load_data(config, config.data)
     completions = config.out.with_name(f"{config.out.name}.completions.jsonl")
     if config.out.exists() and not completions.exists():
         raise ConfigError(

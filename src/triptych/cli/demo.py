@@ -319,7 +319,9 @@ class Demo:
 
         return read_samples(self.split_path(split))
 
-    def validation_hook(self) -> "Evaluate | None":
-        from triptych.cli.training import validation_hook
+    def validation_hook(self) -> "Evaluate":
+        from triptych.cli.training import measure_on
+        from triptych.data.policy import FailurePolicy
 
-        return validation_hook(self.split_path("validation"), MAX_NEW_TOKENS)
+        samples = self.samples("validation")
+        return measure_on(samples, FailurePolicy(), self.folder, MAX_NEW_TOKENS)

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from triptych.cli.config import argument
-from triptych.cli.model import EnforcementConfig, ModelConfig
+from triptych.cli.model import EnforcementConfig, load_data
+from triptych.cli.rewards import RewardsConfig
 from triptych.data.policy import FailurePolicy
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalConfig(EnforcementConfig, FailurePolicy, ModelConfig):
+class EvalConfig(EnforcementConfig, FailurePolicy, RewardsConfig):
     """What is evaluated, and on what."""
 
     out: Path = argument()
@@ -35,17 +36,20 @@ def run(config: EvalConfig) -> None:
     says how often the model keeps the format by itself. The figures go to OUT/results.json, every
     completion with its scores to OUT/predictions/model.jsonl.
     """
+    from triptych.cli.rewards import load_rewards, print_spend
     from triptych.cli.tables import print_evaluation
     from triptych.cli.training import start_run
     from triptych.data.policy import RunSkips, usable_samples
-    from triptych.data.readers import load_samples
     from triptych.evaluation.runner import evaluate
     from triptych.evaluation.summary import summary_to_json
     from triptych.generation import SamplingConfig
     from triptych.generation.local import LocalEngine
+    from triptych.rewards import use_model
 
-    samples = load_samples(config.data)
+    rewards = load_rewards(config)
+    samples = load_data(config, config.data)
     run_folder, model = start_run(config, config.out, [config.data])
+    use_model(rewards, model)
     skips = RunSkips(run_folder, "evaluation")
     samples = usable_samples(samples, config, model.encoder.outcomes, skips)
     result = evaluate(
@@ -58,6 +62,7 @@ def run(config: EvalConfig) -> None:
             min_stage_tokens=config.min_stage_tokens,
             max_stage_tokens=config.max_stage_tokens,
         ),
+        rewards,
         batch_size=config.batch_size,
         out=run_folder.path / "predictions" / "model.jsonl",
         split="all",
@@ -66,4 +71,5 @@ def run(config: EvalConfig) -> None:
         {"evaluation": {"model": summary_to_json(result.summary)}, "unscored": result.unscored}
     )
     print_evaluation({"model": result.summary})
+    print_spend(rewards)
     print(f"results: {run_folder.results_path}")

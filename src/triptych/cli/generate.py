@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from triptych.cli.config import argument
-from triptych.cli.model import EnforcementConfig, ModelConfig, check_at_least, load_model
+from triptych.cli.model import EnforcementConfig, ModelConfig, check_at_least, load_data, load_model
 from triptych.data.policy import FailurePolicy
 from triptych.errors import ConfigError
 
@@ -34,8 +34,8 @@ class GenerateConfig(EnforcementConfig, FailurePolicy, ModelConfig):
     seed: int = 0
     """Seed of the sampling; every sample draws by a seed of its own, made from it and its id."""
     batch_size: int = 16
-    """Samples that are completed together at temperature 0. Above, they are completed one by one:
-    what is drawn for a sample must not depend on its neighbours."""
+    """Completions that are written together. It is a matter of speed and memory: what is drawn for
+    a sample does not depend on its neighbours."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,12 +55,11 @@ def run(config: GenerateConfig) -> None:
     last whole line, and leaves the same file as one that was never interrupted.
     """
     from triptych.data.policy import FileSkips, usable_samples
-    from triptych.data.readers import load_samples
     from triptych.generation import SamplingConfig
     from triptych.generation.completions import check_origin, weights_digest, write_completions
     from triptych.generation.local import LocalEngine
 
-    samples = load_samples(config.data)
+    samples = load_data(config, config.data)
     origin = _origin(config)
     check_origin(config.out, origin)  # before a large model is loaded
     model = load_model(config)
@@ -86,7 +85,7 @@ def run(config: GenerateConfig) -> None:
             sampling,
             config.out,
             {**origin, "weights_sha256": weights_digest(model)},
-            batch_size=config.batch_size,
+            batch_size=max(1, config.batch_size // config.n),
             progress=progress,
         )
     kept = f", {found} of them there already" if found else ""

@@ -1,7 +1,7 @@
 """`triptych COMMAND ...`: finds the command, reads its config, runs it, reports errors.
 
-Exit codes: 0 done, 1 a TriptychError, 2 wrong usage or config, 130 interrupted by Ctrl-C, 141 output
-that no one reads.
+Exit codes: 0 done, 1 a TriptychError, 2 wrong usage or config, 130 interrupted by Ctrl-C, 141 there
+is no one who reads the output.
 """
 
 import importlib
@@ -69,6 +69,27 @@ COMMANDS = (
     ),
     Command("sft", "triptych.cli.sft:run", "cold-start a model on reference completions"),
     Command("grpo", "triptych.cli.grpo:run", "reinforce a model with a reward per stage"),
+    Command(
+        "reward train",
+        "triptych.cli.reward:train",
+        "train a reward model of one stage from references",
+    ),
+    Command(
+        "reward train-omni",
+        "triptych.cli.reward_omni:train",
+        "train a reward model of contexts that looks and listens",
+    ),
+    Command(
+        "reward evaluate",
+        "triptych.cli.reward:evaluate",
+        "measure a reward model on other references",
+    ),
+    Command("reward score", "triptych.cli.reward:score", "score completions with a reward model"),
+    Command(
+        "reward weights",
+        "triptych.cli.reward_weights:run",
+        "learn the weights of rewards from labelled completions",
+    ),
     Command("eval", "triptych.cli.evaluate:run", "measure a model's stages on a split"),
     Command("ask", "triptych.cli.ask:run", "ask a model one question, and watch it answer"),
     Command(

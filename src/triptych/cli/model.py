@@ -11,6 +11,7 @@ from triptych.generation.budgets import StageBudgets
 from triptych.generation.engine import Enforce
 
 if TYPE_CHECKING:
+    from triptych.data.sample import Sample
     from triptych.models import OmniModel
 
 
@@ -46,6 +47,11 @@ class ModelConfig:
     """Make each stage tag one special token in place of ordinary text."""
     media: MediaBudget = MediaBudget()
     """How much of each clip the model sees and hears."""
+    audio_in_video: bool = False
+    """Read a video and its sound in turns of a few seconds, as Qwen2.5-Omni was pretrained, where
+    they are otherwise read one after the other. In a sample the two stand one behind the other,
+    with the same path, start and end; videos of a sample that names no sound bring theirs along.
+    A model wants to be used as it was trained."""
     decode: DecodeLimits = DecodeLimits()
     """Where media are decoded, and when a decoder is given up."""
     cache: CacheConfig = CacheConfig()
@@ -75,6 +81,19 @@ def check_at_least(least: int, config: Any, *names: str) -> None:
             raise ConfigError(f"{name} is {getattr(config, name)}; use {least} or more")
 
 
+def load_data(config: ModelConfig, path: Path) -> "list[Sample]":
+    """The samples of a data set, as the model of `config` is to see and hear them.
+
+    Raises:
+        DataError: it cannot be read, or a record is no sample.
+    """
+    from triptych.data.readers import load_samples
+    from triptych.data.sound import with_own_sound
+
+    samples = load_samples(path)
+    return with_own_sound(samples) if config.audio_in_video else samples
+
+
 def load_model(config: ModelConfig, path: str | Path | None = None) -> "OmniModel":
     """The model of `config`, or the one at `path` loaded the same way."""
     import torch
@@ -101,6 +120,7 @@ def load_model(config: ModelConfig, path: str | Path | None = None) -> "OmniMode
         model.format,
         pool=pool,
         cache=FeatureCache(cache.folder, int(cache.max_gib * 2**30)) if cache.folder else None,
+        audio_in_video=config.audio_in_video,
     )
     if config.stage_tokens:
         model.add_stage_tokens()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from triptych.cli.config import argument
-from triptych.cli.model import ModelConfig
+from triptych.cli.model import ModelConfig, load_data
 from triptych.training.sft import SFTConfig
 
 
@@ -29,17 +29,16 @@ def run(config: SftCommand) -> None:
     accelerate launch -m triptych sft OUT ...
     """
     from triptych.cli.training import start_run, validation_hook
-    from triptych.data.readers import load_samples
     from triptych.training.sft import train_sft
 
-    samples = load_samples(config.train)
+    samples = load_data(config, config.train)
     run_folder, model = start_run(config, config.out, [config.train], resume=config.resume)
     result = train_sft(
         model,
         samples,
         config,
         run_folder,
-        evaluate=validation_hook(config.validation),
+        evaluate=validation_hook(config, run_folder),
         resume=config.resume,
     )
     print(f"trained model: {result.model_path}")

@@ -4,8 +4,10 @@
     OUT.jsonl.settings.json   what the lines are made from, beside them: whatever reads JSONL finds
                               samples and nothing else
 
-What is drawn for a sample depends on nothing but the sample, the settings and the weights. So a
-file that was interrupted and gone on with is, byte for byte, the one written without a break.
+What is drawn for a sample depends on the sample, the settings and the weights; on its neighbours
+only as far as padding moves the last bits of its logits. Batches begin at the same samples however
+often a run was interrupted. So a file that was interrupted and gone on with is, byte for byte, the
+one written without a break.
 """
 
 import hashlib
@@ -68,10 +70,10 @@ def write_completions(
         engine: writes the completions.
         samples: what to complete.
         n: completions of each sample.
-        sampling: how they are drawn; each sample draws by a seed of its own.
+        sampling: how they are drawn; each sample by a seed of its own, whatever it says of that.
         path: the JSONL file, new or of an earlier call that was interrupted.
         origin: what decides about the completions; of an earlier call it must have been the same.
-        batch_size: samples that are completed together where the completions are greedy.
+        batch_size: samples that are completed together.
         progress: told after each batch.
 
     Returns:
@@ -84,15 +86,12 @@ def write_completions(
     """
     check_origin(path, origin)
     found = _find_lines(path, samples)
-    # Batches begin at the same samples however often the run was interrupted: by which others a
-    # sample is padded moves its logits in the last bits.
-    size = batch_size if sampling.temperature == 0 else 1
-    for start in range(found - found % size, len(samples), size):
-        batch = samples[start : start + size]
+    sampling = replace(sampling, seed_per_sample=True)
+    for start in range(found - found % batch_size, len(samples), batch_size):
+        batch = samples[start : start + batch_size]
         if start + len(batch) <= found:
             continue
-        drawn = replace(sampling, seed=sample_seed(sampling.seed, batch[0].id))
-        groups = engine.generate(batch, n, drawn)
+        groups = engine.generate(batch, n, sampling)
         if start == 0:
             _write_origin(path, origin)
         _append(path, list(zip(batch, groups, strict=True))[max(0, found - start) :])
@@ -124,12 +123,6 @@ def check_origin(path: Path, origin: Origin) -> None:
     if differences := list(_differences(known, dict(origin))):
         shown = ", ".join(differences[:_SHOWN]) + (", ..." if len(differences) > _SHOWN else "")
         raise ConfigError(f"{path}: was made by other settings or data ({shown}); {way_out}")
-
-
-def sample_seed(seed: int, sample_id: str) -> int:
-    """The seed of one sample's completions, wherever it stands and whatever stands beside it."""
-    digest = hashlib.sha256(f"{seed} {sample_id}".encode(errors="surrogatepass")).digest()
-    return int.from_bytes(digest[:8]) >> 1  # as torch takes it: below 2**63
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -103,23 +103,25 @@ class Draw:
     Args:
         grammars: of each sequence; None where nothing is enforced.
         sampling: how tokens are drawn.
-        generator: the source of randomness.
+        generators: the sources of randomness; each draws for as many sequences, in their order.
     """
 
     def __init__(
         self,
         grammars: Sequence[StageGrammar | None],
         sampling: SamplingConfig,
-        generator: torch.Generator,
+        generators: Sequence[torch.Generator],
     ) -> None:
-        self.sampling, self.generator = sampling, generator
+        self.sampling, self.generators = sampling, generators
         self._matchers = [grammar.matcher() if grammar else None for grammar in grammars]
         self._forced: list[list[bool]] = [[] for _ in grammars]
         self._overruled = [0] * len(grammars)
 
     def __call__(self, logits_RV: Tensor, running: Collection[int], pad: int) -> list[int]:
         """One token per sequence; ``pad`` for those that are not running any more."""
-        drawn = sample_tokens(logits_RV, self.sampling, self.generator).tolist()
+        parts = zip(logits_RV.chunk(len(self.generators)), self.generators, strict=True)
+        drawn_R = torch.cat([sample_tokens(part, self.sampling, source) for part, source in parts])
+        drawn = drawn_R.tolist()
         tokens = [drawn[row] if row in running else pad for row in range(len(drawn))]
         for row in sorted(running):
             if (matcher := self._matchers[row]) is None:
@@ -128,16 +130,17 @@ class Draw:
             self._forced[row].append(choice.count == 1)
             if not choice.mask_V[tokens[row]]:
                 self._overruled[row] += 1
-                tokens[row] = self._draw_allowed(logits_RV[row], choice)
+                generator = self.generators[row * len(self.generators) // len(tokens)]
+                tokens[row] = self._draw_allowed(logits_RV[row], choice, generator)
             matcher.advance(tokens[row])
         return tokens
 
-    def _draw_allowed(self, logits_V: Tensor, choice: Choice) -> int:
+    def _draw_allowed(self, logits_V: Tensor, choice: Choice, generator: torch.Generator) -> int:
         if choice.only is not None:
             return choice.only
         # Of a tag only a few tokens are allowed: what they are costs more than the softmax.
         allowed = torch.from_numpy(np.flatnonzero(choice.mask_V)).to(logits_V.device)
-        place = sample_tokens(logits_V[allowed][None], self.sampling, self.generator)
+        place = sample_tokens(logits_V[allowed][None], self.sampling, generator)
         return int(allowed[place])
 
     def record(self, row: int) -> tuple[list[bool], int]:

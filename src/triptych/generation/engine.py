@@ -43,6 +43,10 @@ class SamplingConfig:
     """Keep this many most likely tokens; 0 keeps all."""
     seed: int = 0
     """Seed of the sampler's own generator: global random state is neither read nor moved."""
+    seed_per_sample: bool = False
+    """Draw for each sample by a seed of its own, made from `seed` and its id: then what is drawn
+    does not depend on the samples that it is completed together with. Otherwise one generator draws
+    for all samples of a call."""
     enforce: Enforce = Enforce.OFF
     """What the completion is held to. Enforced completions are valid and end in time."""
     min_stage_tokens: Mapping[str, int] = field(default_factory=dict)

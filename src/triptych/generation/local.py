@@ -17,6 +17,7 @@ from transformers import DynamicCache
 from triptych.data.sample import Sample
 from triptych.generation.enforcement import Draw, Grammars
 from triptych.generation.engine import Completion, SamplingConfig, StopReason
+from triptych.generation.sampling import sample_seed
 from triptych.models.omni import OmniModel
 from triptych.models.prompt import Prompt
 from triptych.stages import completion_text
@@ -55,16 +56,26 @@ class LocalEngine:
         prompts = list(self.model.encoder.encode_all(samples))
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].input_ids))
         size = max(1, self.max_sequences // n)
-        generator = torch.Generator(self.model.device).manual_seed(sampling.seed)
+        generators = self._generators(samples, sampling)
         completions: list[list[Completion]] = [[] for _ in prompts]
         with _evaluating(self.model):
             for start in range(0, len(order), size):
                 chunk = order[start : start + size]
-                draw = Draw([grammars[i] for i in chunk for _ in range(n)], sampling, generator)
+                sources = [generators[i] for i in chunk] if sampling.seed_per_sample else generators
+                draw = Draw([grammars[i] for i in chunk for _ in range(n)], sampling, sources)
                 done = self._decode([prompts[i] for i in chunk], n, draw, on_step)
                 for place, index in enumerate(chunk):
                     completions[index] = done[place * n : (place + 1) * n]
         return completions
+
+    def _generators(
+        self, samples: Sequence[Sample], sampling: SamplingConfig
+    ) -> list[torch.Generator]:
+        """One for each sample, or one for all."""
+        seeds = [sampling.seed]
+        if sampling.seed_per_sample:
+            seeds = [sample_seed(sampling.seed, sample.id) for sample in samples]
+        return [torch.Generator(self.model.device).manual_seed(seed) for seed in seeds]
 
     def _decode(
         self, prompts: Sequence[Prompt], n: int, draw: Draw, on_step: OnStep | None

@@ -49,19 +49,30 @@ class KeptFeatures:
         self._cache = cache
         self._processor, self._family, self._budget = processor, family, budget
 
-    def key(self, media: Sequence[Media]) -> str:
+    def key(self, media: Sequence[Media], *, with_sound: bool = False) -> str:
         """The name of the entry for these media.
+
+        Args:
+            media: their files are read.
+            with_sound: the videos are read in turns with their sound.
 
         Raises:
             MediaError: a file is missing or cannot be read.
         """
-        return self._cache.key(media, self._recipe)
+        recipe = f"{self._recipe}, videos with sound" if with_sound else self._recipe
+        return self._cache.key(media, recipe)
 
     def __contains__(self, key: str) -> bool:
         return key in self._cache
 
     def load(
-        self, key: str, plain_P: Tensor, media_ids: Iterable[int], media: Sequence[Media]
+        self,
+        key: str,
+        plain_P: Tensor,
+        media_ids: Iterable[int],
+        media: Sequence[Media],
+        *,
+        with_sound: bool = False,
     ) -> KeptPrompt | None:
         """Make a prompt of an entry; None where there is none that is whole and fits.
 
@@ -70,6 +81,7 @@ class KeptFeatures:
             plain_P: the prompt's ids with one placeholder for each media item.
             media_ids: ids that stand for media.
             media: the items, whose files the notices name.
+            with_sound: as in the key.
         """
         entry = self._cache.get(key)
         if entry is None:
@@ -86,7 +98,7 @@ class KeptFeatures:
         notices = [
             _with_path(index, text, media) for index, text in json.loads(entry.texts["notices"])
         ]
-        return KeptPrompt(EncodedPrompt(ids, features), tuple(notices))
+        return KeptPrompt(EncodedPrompt(ids, features, with_sound), tuple(notices))
 
     def save(
         self,
@@ -96,7 +108,7 @@ class KeptFeatures:
         media: Sequence[Media],
         prompt: KeptPrompt,
     ) -> None:
-        """Keep the media of a prompt; the arguments are those of `load`."""
+        """Keep the media of a prompt; the first arguments are those of `load`."""
         part, ids_P = _media_part(plain_P, media_ids), prompt.encoded.input_ids_P
         filled = slice(part.start, len(ids_P) - (len(plain_P) - part.stop))
         features = {_FEATURE + name: tensor for name, tensor in prompt.encoded.features.items()}

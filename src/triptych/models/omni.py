@@ -140,6 +140,15 @@ class OmniModel(nn.Module):
                 raise ModelError(f"{self.family.name} has no tower {tower!r}; it has: {known}")
             self.thinker.get_submodule(path).requires_grad_(False)
 
+    def checkpoint_activations(self) -> None:
+        """Compute activations again in the backward pass: less memory, more time."""
+        thinker = cast(Any, self.thinker)
+        # transformers renamed the method within the range of versions that we support.
+        name = "activation_checkpointing_enable"
+        if not hasattr(thinker, name):
+            name = "gradient_checkpointing_enable"
+        getattr(thinker, name)({"use_reentrant": False})
+
     def add_stage_tokens(self) -> int:
         """Make each stage tag one special token and resize the embeddings.
 
@@ -174,15 +183,26 @@ class OmniModel(nn.Module):
         ``attention_mask_B1LL`` is boolean, True where a query may look. The head runs on the
         selected states only: prompt logits are never made.
         """
-        hidden_BLH = self.decoder(
+        hidden_BLH = self.hidden(input_ids_BL, position_ids_3BL, attention_mask_B1LL, features)
+        logits_NV = self.logits(hidden_BLH[source_N2[:, 0], source_N2[:, 1]])
+        return score_tokens(logits_NV, targets_N, allowed, temperature)
+
+    def hidden(
+        self,
+        input_ids_BL: Tensor,
+        position_ids_3BL: Tensor,
+        attention_mask_B1LL: Tensor,
+        features: dict[str, Tensor],
+    ) -> Tensor:
+        """The decoder's last hidden states, (B, L, H), of rows that also hold media."""
+        output = self.decoder(
             input_ids=input_ids_BL,
             position_ids=position_ids_3BL,
             attention_mask=attention_mask_B1LL,
             use_cache=False,
             **features,
-        ).last_hidden_state
-        logits_NV = self.logits(hidden_BLH[source_N2[:, 0], source_N2[:, 1]])
-        return score_tokens(logits_NV, targets_N, allowed, temperature)
+        )
+        return cast(Tensor, output.last_hidden_state)
 
     @property
     def decoder(self) -> Any:

@@ -7,7 +7,7 @@ import logging
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from triptych.data.decoding import DecodePool
 from triptych.data.feature_cache import FeatureCache
 from triptych.data.media import Audio, MediaBudget, Video
 from triptych.data.sample import Sample
+from triptych.data.sound import are_films
 from triptych.errors import MediaError
 from triptych.models.families import Family
 from triptych.models.families.base import DecodedMedia, EncodedPrompt
@@ -60,6 +61,10 @@ class PromptEncoder:
     Decoding and featurising cost more than a tiny model's forward, and a sample comes back in
     every epoch, in every iteration on a rollout, and in evaluation. `pool` decodes (by default the
     process itself, without limits); `cache` keeps media features on disk (by default nothing does).
+    With `audio_in_video` a video and its own sound, named one after the other, are read in turns.
+
+    Raises:
+        ConfigError: `audio_in_video` is set, and the family cannot do that.
     """
 
     def __init__(
@@ -73,14 +78,27 @@ class PromptEncoder:
         *,
         pool: DecodePool | None = None,
         cache: FeatureCache | None = None,
+        audio_in_video: bool = False,
     ) -> None:
+        if audio_in_video:
+            family.check_audio_in_video()
         self._thinker, self._processor, self._family = thinker, processor, family
-        self._budget, self._format = budget, fmt
+        self._budget, self._format, self._in_turns = budget, fmt, audio_in_video
         self._cache_bytes, self._used = cache_bytes, 0
         self._told = 0
         self._cache: OrderedDict[tuple[Any, ...], Prompt] = OrderedDict()
         self._pool = pool or DecodePool()
         self._kept = KeptFeatures(cache, processor, family, budget) if cache else None
+
+    @property
+    def budget(self) -> MediaBudget:
+        """How much of each media item is decoded."""
+        return self._budget
+
+    @property
+    def audio_in_video(self) -> bool:
+        """Whether a video and its own sound are read in turns."""
+        return self._in_turns
 
     def encode(self, sample: Sample) -> Prompt:
         """Raises MediaError that names sample, file and cause."""
@@ -142,14 +160,16 @@ class PromptEncoder:
             self._cache.move_to_end(key)
             return _Begun(sample, key, prompt=prompt)
         kept_as = None
-        if self._kept is not None and sample.media:
-            try:
-                kept_as = self._kept.key(sample.media)
-            except MediaError as error:
-                return _Begun(sample, key, error=error)
-            if kept_as in self._kept:
-                return _Begun(sample, key, kept_as=kept_as)
-        return _Begun(sample, key, self._decode(sample), kept_as)
+        try:
+            with_sound = self._in_turns and are_films(sample.media)
+            if self._kept is not None and sample.media:
+                kept_as = self._kept.key(sample.media, with_sound=with_sound)
+        except MediaError as error:
+            return _Begun(sample, key, error=error)
+        begun = _Begun(sample, key, with_sound=with_sound, kept_as=kept_as)
+        if self._kept is not None and kept_as is not None and kept_as in self._kept:
+            return begun
+        return replace(begun, decoding=self._decode(sample))
 
     def _decode(self, sample: Sample) -> "list[Future[Decoded]]":
         return [self._pool.submit(item, self._budget) for item in sample.media]
@@ -193,7 +213,9 @@ class PromptEncoder:
             return self._process(begun, messages)
         plain_P = self._family.encode(self._processor, messages, DecodedMedia()).input_ids_P
         media_ids = self._family.media_token_ids(self._thinker)
-        found = self._kept.load(begun.kept_as, plain_P, media_ids, media)
+        found = self._kept.load(
+            begun.kept_as, plain_P, media_ids, media, with_sound=begun.with_sound
+        )
         if found is None:
             found = KeptPrompt(*self._process(begun, messages))
             self._kept.save(begun.kept_as, plain_P, media_ids, media, found)
@@ -209,6 +231,8 @@ class PromptEncoder:
         encoded = self._family.encode(
             self._processor, messages, DecodedMedia(images, videos, audios)
         )
+        if begun.with_sound:
+            encoded = self._family.interleave(self._thinker, encoded)
         notices = [notice for video in videos for notice in video.notices]
         notices += [notice for audio in audios for notice in audio.notices]
         notices += [notice for image in images for notice in image.info["notices"]]
@@ -221,6 +245,7 @@ class _Begun:
 
     Attributes:
         key: its name in memory.
+        with_sound: its videos are read in turns with their sound.
         decoding: its media, being decoded; empty where they need not be.
         kept_as: the name of its media features on disk, where they are kept.
         prompt: what was in memory.
@@ -229,6 +254,7 @@ class _Begun:
 
     sample: Sample
     key: tuple[Any, ...]
+    with_sound: bool = False
     decoding: "Sequence[Future[Decoded]]" = ()
     kept_as: str | None = None
     prompt: Prompt | None = None

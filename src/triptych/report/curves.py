@@ -29,6 +29,7 @@ _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 _OTHER = "Optimisation"
 
 _UNITS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("-1 to 1", ("correlation",)),
     ("seconds", ("second", "runtime", "_time")),
     ("tokens", ("tokens", "length", "overruled")),
     ("nats", ("entropy", "kl", "logp")),
@@ -46,6 +47,9 @@ _SECONDARY = (
     "no_signal",
     "unscored",
     "advantage",
+    "length_correlation",
+    "stage_length_correlation",
+    "weight/",
     "seconds",
     "beta",
     "learning_rate",

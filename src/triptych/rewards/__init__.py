@@ -15,7 +15,7 @@ from triptych.rewards.base import (
 )
 from triptych.rewards.combine import GATE_THRESHOLD, apply_gate, combine, weight_vector
 from triptych.rewards.elements import ElementStatus, element_coverage
-from triptych.rewards.registry import resolve, rule_rewards
+from triptych.rewards.registry import resolve, rule_rewards, use_model
 
 __all__ = [
     "DEFAULT_WEIGHTS",
@@ -36,5 +36,6 @@ __all__ = [
     "sample_columns",
     "score",
     "score_group",
+    "use_model",
     "weight_vector",
 ]

@@ -368,6 +368,9 @@ def _failing_part(function: RewardFunction, batch: _Batch) -> Sequence[Sample]:
 
 def _failure(name: str, error: BaseException, samples: Sequence[Sample]) -> RewardError:
     ids = list(dict.fromkeys(repr(sample.id) for sample in samples))
+    if isinstance(error, TriptychError):  # says itself what to do, and is about no sample or one
+        where = f"sample {ids[0]}: " if len(ids) == 1 else ""
+        return RewardError(f"reward {name!r}: {where}{error}")
     where = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
     return RewardError(
         f"reward {name!r}: sample {where}: {type(error).__name__}: {error}; "

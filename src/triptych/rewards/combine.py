@@ -16,8 +16,17 @@ if TYPE_CHECKING:
 GATE_THRESHOLD = 0.4
 
 
-def weight_vector(names: Sequence[str], weights: Mapping[str, float] = DEFAULT_WEIGHTS) -> "Tensor":
+def weight_vector(
+    names: Sequence[str],
+    weights: Mapping[str, float] = DEFAULT_WEIGHTS,
+    setting: str = "weights",
+) -> "Tensor":
     """(K,) float32: the weight of each reward in the order of `names`.
+
+    Args:
+        names: the rewards.
+        weights: the weight of each.
+        setting: what an error message says is wrong.
 
     Raises:
         ConfigError: a reward has no weight, a weight belongs to no reward, is negative or not
@@ -26,14 +35,14 @@ def weight_vector(names: Sequence[str], weights: Mapping[str, float] = DEFAULT_W
     import torch
 
     if unknown := [name for name in weights if name not in names]:
-        raise ConfigError(f"weights: {unknown[0]!r} is no reward here; known: {', '.join(names)}")
+        raise ConfigError(f"{setting}: {unknown[0]!r} is no reward here; known: {', '.join(names)}")
     if missing := [name for name in names if name not in weights]:
-        raise ConfigError(f"weights: none given for reward {missing[0]!r}; set it, 0 to ignore")
+        raise ConfigError(f"{setting}: none given for reward {missing[0]!r}; set it, 0 to ignore")
     for name, weight in weights.items():
         if not (math.isfinite(weight) and weight >= 0):
-            raise ConfigError(f"weights: {name}: {weight} is not a number from 0 upwards")
+            raise ConfigError(f"{setting}: {name}: {weight} is not a number from 0 upwards")
     if not sum(weights.values()):
-        raise ConfigError("weights: all are zero; give at least one reward a weight")
+        raise ConfigError(f"{setting}: all are zero; give at least one reward a weight")
     return torch.tensor([weights[name] for name in names], dtype=torch.float32)
 
 
@@ -46,7 +55,7 @@ def combine(rewards_K: "Tensor", weights_K: "Tensor") -> "Tensor":
 
     Args:
         rewards_K: (..., K), NaN where unscored.
-        weights_K: (K,), not negative.
+        weights_K: (K,), or (..., K) where completions differ in their weights; not negative.
 
     Returns:
         (...), NaN where no reward with a weight was scored.

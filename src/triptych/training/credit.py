@@ -4,7 +4,7 @@ A completion earns one reward per kind (context, reasoning, answer, format). Eac
 the rest of its group, and a matrix says which tokens receive that difference. For a token t of
 completion g in group n, in region r(t):
 
-    advantage[n, g, t] = balance[n, r(t)] * sum_k weight[k] * advantage[n, g, k] * matrix[k, r(t)]
+    advantage[n, g, t] = balance[n, r(t)] * sum_k weight[n, k] advantage[n, g, k] matrix[k, r(t)]
 
 Shapes: N groups (one per prompt), G completions per group, T tokens (longest completion),
 K rewards, R regions.
@@ -30,6 +30,7 @@ _COLUMN_OF_REGION: Final = (3, 0, 1, 2)
 
 _FORMAT: Final = "format"
 _EPSILON: Final = 1e-4
+_ROUNDING: Final = 1e-6
 
 
 class Scheme(StrEnum):
@@ -54,9 +55,21 @@ class Scale(StrEnum):
     NONE = "none"
     """Nothing: a reward difference of 0.1 always weighs the same."""
     GROUP = "group"
-    """The reward's standard deviation within the group (GRPO as first published)."""
+    """The standard deviation within the group (GRPO as first published)."""
     BATCH = "batch"
-    """The reward's standard deviation over all groups of the step."""
+    """The standard deviation over all groups of the step."""
+
+
+class ScaleBy(StrEnum):
+    """Whose standard deviation that is."""
+
+    REWARD = "reward"
+    """Each reward's own, before the rewards are weighed: a reward that hardly differs counts as
+    much as one that differs a lot (as in GDPO, arXiv 2601.05242)."""
+    SUM = "sum"
+    """That of the weighted sum: each reward keeps its share of the sum, and its stage. `uniform` is
+    then GRPO as first published: sum, then normalise. Where rewards nearly cancel out in the sum,
+    single stages get large advantages; `clip_advantage` bounds them."""
 
 
 class Balance(StrEnum):
@@ -137,6 +150,8 @@ def token_advantages(
     matrix_K4: Tensor,
     names: Sequence[str] = REWARD_NAMES,
     scale: str = Scale.NONE,
+    scale_by: str = ScaleBy.REWARD,
+    clip: float = 0.0,
     balance: str = Balance.TOKENS,
 ) -> Tensor:
     """Advantages (N, G, T) of every token; zero where the mask is False.
@@ -147,13 +162,18 @@ def token_advantages(
         stage_ids_NGT: region of each token (0 tags and outside, 1..3 the stage bodies).
         mask_NGT: True on the tokens that are trained, False on padding and on tokens that the
             grammar forced.
-        weights_K: how much each reward counts.
+        weights_K: how much each reward counts: (K,), or (N, 1, K) where groups differ in it.
         matrix_K4: from `credit_matrix`.
         names: the rewards in the order of K; tells which one is the format's.
         scale: see `Scale`.
+        scale_by: see `ScaleBy`.
+        clip: the largest advantage of a reward, before its weight; 0 for no bound.
         balance: see `Balance`.
     """
-    advantages_NGK = reward_advantages(rewards_NGK, valid_NG, names=names, scale=scale)
+    advantages_NGK = reward_advantages(
+        rewards_NGK, valid_NG, weights_K=weights_K, names=names, scale=scale, scale_by=scale_by,
+        clip=clip,
+    )  # fmt: skip
     return spread(
         advantages_NGK,
         valid_NG,
@@ -166,22 +186,41 @@ def token_advantages(
     )
 
 
+def counted(rewards_NGK: Tensor, valid_NG: Tensor, names: Sequence[str] = REWARD_NAMES) -> Tensor:
+    """Which rewards count, (N, G, K): those that were scored; of an invalid completion format's."""
+    is_format_K = torch.tensor([name == _FORMAT for name in names], device=rewards_NGK.device)
+    return ~rewards_NGK.isnan() & (valid_NG[..., None] | is_format_K)
+
+
 def reward_advantages(
     rewards_NGK: Tensor,
     valid_NG: Tensor,
     *,
+    weights_K: Tensor | None = None,
     names: Sequence[str] = REWARD_NAMES,
     scale: str = Scale.NONE,
+    scale_by: str = ScaleBy.REWARD,
+    clip: float = 0.0,
 ) -> Tensor:
-    """Each reward minus the group's mean of that reward: (N, G, K).
+    """Each reward minus the group's mean of that reward, scaled, clipped: (N, G, K).
 
-    Mean and standard deviation run over the scored completions alone. An unscored reward, and
-    every reward but format's of an invalid completion, is left out of them and gets zero; so does
-    a reward that one completion only was scored for: it has nothing to be compared with.
-    `scale="group"` works on each reward by itself, before the rewards are summed.
+    Mean and standard deviation run over the completions whose reward counts (see `counted`). A
+    reward that does not count gets zero; so does a reward that one completion only was scored for:
+    it has nothing to be compared with.
+
+    Clipping comes last, and before the weights: the bound is one for all rewards, and a weight that
+    changes on its way through a run changes nothing about what is clipped.
+
+    Args:
+        rewards_NGK: NaN where a reward could not be scored.
+        valid_NG: whether the completion keeps the output format.
+        weights_K: (K,) or (N, 1, K); only the scale of the sum depends on them.
+        names: the rewards in the order of K.
+        scale: see `Scale`.
+        scale_by: see `ScaleBy`.
+        clip: the largest absolute value; 0 for no bound.
     """
-    is_format_K = torch.tensor([name == _FORMAT for name in names], device=rewards_NGK.device)
-    counted_NGK = ~rewards_NGK.isnan() & (valid_NG[..., None] | is_format_K)
+    counted_NGK = counted(rewards_NGK, valid_NG, names)
     rewards_NGK = rewards_NGK.masked_fill(~counted_NGK, 0)
     mean_N1K = rewards_NGK.sum(1, keepdim=True) / counted_NGK.sum(1, keepdim=True).clamp(min=1)
     # Where all agree there is no signal: exact zeros, not rounding noise that scaling blows up.
@@ -189,14 +228,18 @@ def reward_advantages(
     bottom_N1K = rewards_NGK.masked_fill(~counted_NGK, torch.inf).amin(1, keepdim=True)
     differ_NGK = counted_NGK & (top_N1K > bottom_N1K)
     advantages_NGK = (rewards_NGK - mean_N1K).masked_fill(~differ_NGK, 0)
-    match choice(Scale, scale, "scale"):
-        case Scale.NONE:
-            return advantages_NGK
-        case Scale.GROUP:
-            deviation = _deviation(rewards_NGK, counted_NGK, dims=(1,))
-        case Scale.BATCH:
-            deviation = _deviation(rewards_NGK, counted_NGK, dims=(0, 1))
-    return advantages_NGK / (deviation + _EPSILON)
+    if choice(Scale, scale, "scale") is not Scale.NONE:
+        dims = (1,) if scale == Scale.GROUP else (0, 1)
+        deviation = _deviation(rewards_NGK, counted_NGK, dims)
+        if choice(ScaleBy, scale_by, "scale_by") is ScaleBy.SUM:
+            if weights_K is None:
+                raise ConfigError("scale_by=sum needs the weights of the sum; pass weights_K")
+            deviation = _sum_deviation(rewards_NGK, counted_NGK, mean_N1K, weights_K, dims)
+            # Sums that agree but for rounding are no scale: it would be that of the epsilon.
+            silent = deviation <= _ROUNDING * weights_K.sum(-1, keepdim=True)
+            advantages_NGK = advantages_NGK.masked_fill(silent, 0)
+        advantages_NGK = advantages_NGK / (deviation + _EPSILON)
+    return advantages_NGK.clamp(-clip, clip) if clip else advantages_NGK
 
 
 def spread(
@@ -211,6 +254,8 @@ def spread(
     balance: str = Balance.TOKENS,
 ) -> Tensor:
     """Hand each reward's advantage to the tokens that the matrix names: (N, G, T).
+
+    `weights_K` is (K,), or (N, 1, K) where groups differ in it.
 
     An invalid completion gets the format advantage alone, on all of its tokens and under every
     scheme: it may hold no tag at all, and a signal on tags could then never reach it.
@@ -250,6 +295,26 @@ def _deviation(values_NGK: Tensor, counted_NGK: Tensor, dims: tuple[int, ...]) -
     mean = values_NGK.sum(dims, keepdim=True) / count.clamp(min=1)
     squares = (values_NGK - mean).square().masked_fill(~counted_NGK, 0).sum(dims, keepdim=True)
     return (squares / (count - 1).clamp(min=1)).sqrt()
+
+
+def _sum_deviation(
+    rewards_NGK: Tensor,
+    counted_NGK: Tensor,
+    mean_N1K: Tensor,
+    weights_K: Tensor,
+    dims: tuple[int, ...],
+) -> Tensor:
+    """Sample standard deviation over `dims` of the weighted sum of the rewards that count.
+
+    One that does not count stands in the sum as the mean of its group, or of the step where its
+    group has none: so it says nothing about the completion, here as elsewhere.
+    """
+    everywhere_K = rewards_NGK.sum((0, 1)) / counted_NGK.sum((0, 1)).clamp(min=1)
+    stand_in_N1K = torch.where(counted_NGK.any(1, keepdim=True), mean_N1K, everywhere_K)
+    filled_NGK = torch.where(counted_NGK, rewards_NGK, stand_in_N1K)
+    known_NG1 = (counted_NGK & (weights_K > 0)).any(-1, keepdim=True)
+    sums_NG1 = (filled_NGK * weights_K).sum(-1, keepdim=True)
+    return _deviation(sums_NG1.masked_fill(~known_NG1, 0), known_NG1, dims)
 
 
 def choice(kind: type[E], value: str, setting: str) -> E:

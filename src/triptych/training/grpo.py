@@ -9,7 +9,7 @@ Where this departs from GRPO as published (DeepSeekMath, arXiv 2402.03300):
   scheme names. The textbook compares their sum and gives it to every token; `scheme="uniform"`
   does that, up to invalid completions and unscored rewards.
 * Differences are not divided by the group's standard deviation (`scale="none"`): that would blow
-  up groups that nearly agree.
+  up groups that nearly agree. `scale="group"` with `scale_by="sum"` divides as the textbook does.
 * Token-level loss over the whole global batch, not a mean of per-completion means: a token counts
   the same in a short and in a long completion, and the split into micro-batches does not matter.
 * An invalid completion earns its format signal alone; a reward that could not be scored is left
@@ -54,12 +54,12 @@ import torch
 from torch import Tensor, nn
 
 from triptych.data.sample import Sample
+from triptych.data.source import source_of
 from triptych.errors import ConfigError
 from triptych.generation import Engine
 from triptych.generation.local import LocalEngine
 from triptych.models.omni import OmniModel
 from triptych.rewards.base import RewardFunction
-from triptych.rewards.combine import combine, weight_vector
 from triptych.runs import RunFolder
 from triptych.stages.grammar import StageGrammar
 from triptych.training.credit import credit_matrix, reward_advantages, spread
@@ -72,6 +72,14 @@ from triptych.training.rollout import (
     read_and_score,
     records,
     refuse_unscored,
+)
+from triptych.training.rollout_metrics import (
+    observe_enforcement,
+    observe_lengths,
+    observe_rewards,
+    observe_tokens,
+    observe_weights,
+    regions,
 )
 from triptych.training.trainer import Evaluate, StageTrainer, TrainResult
 
@@ -135,7 +143,8 @@ class GRPOTrainer(StageTrainer):
     ) -> None:
         self.config, self.rewards = config, dict(rewards)
         self.reward_names = tuple(rewards)
-        self.weights_K = weight_vector(self.reward_names, config.weights)
+        self.weights = config.reward_weights(self.reward_names)
+        self.weights.check_sources(map(source_of, samples))
         self.matrix_K4 = credit_matrix(config.scheme, self.reward_names, config.credit_rows)
         super().__init__(
             model, samples, config, config.layout(), run, phase=phase, evaluate=evaluate
@@ -187,28 +196,31 @@ class GRPOTrainer(StageTrainer):
             rollout = read_and_score(
                 self.omni, prompts, completions, self.rewards, gate=config.gate
             )
-        advantages_NGK, advantages_NGT = self.credit(rollout)
-        self._observe_rollout(rollout, advantages_NGK, advantages_NGT)
+        weights_N1K = self.weights.at(step, [source_of(sample) for sample in rollout.samples])
+        advantages_NGK, advantages_NGT = self.credit(rollout, weights_N1K)
+        self._observe_rollout(rollout, weights_N1K, advantages_NGK, advantages_NGT)
         if self.is_world_process_zero() and self._is_written(step):
             # Numbered as the metrics are: by the step that this rollout leads to.
             self.run.append_rollouts(
                 records(rollout, step=step + 1, phase=self.phase, groups=config.rollout_groups)
             )
-        refuse_unscored(rollout.table, config.weights, config.max_unscored_share)
+        refuse_unscored(rollout.table, weights_N1K, config.max_unscored_share)
         sizes = [len(part) for part in samples]
         batches = micro_batches(self.omni, rollout, advantages_NGT, sizes, self._grammar_of)
         return [self._with_logps(batch) for batch in batches]
 
-    def credit(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+    def credit(self, rollout: Rollout, weights_N1K: Tensor) -> tuple[Tensor, Tensor]:
         """Advantages of this rank's rewards (N, G, K) and tokens (N, G, T)."""
-        gather, device = self.accelerator.gather, self.args.device
+        config, device = self.config, self.args.device
         # Of all ranks, since scale="batch" looks at the whole step.
-        everywhere_NGK = reward_advantages(
-            gather(rollout.rewards_NGK.to(device)).cpu(),
-            gather(rollout.valid_NG.to(device)).cpu(),
-            names=self.reward_names,
-            scale=self.config.scale,
+        rewards_NGK, valid_NG, all_weights_N1K = (
+            self.accelerator.gather(of_rank.to(device)).cpu()
+            for of_rank in (rollout.rewards_NGK, rollout.valid_NG, weights_N1K)
         )
+        everywhere_NGK = reward_advantages(
+            rewards_NGK, valid_NG, weights_K=all_weights_N1K, names=self.reward_names,
+            scale=config.scale, scale_by=config.scale_by, clip=config.clip_advantage,
+        )  # fmt: skip
         first = self.accelerator.process_index * len(rollout.samples)
         advantages_NGK = everywhere_NGK[first : first + len(rollout.samples)]
         return advantages_NGK, spread(
@@ -216,10 +228,10 @@ class GRPOTrainer(StageTrainer):
             rollout.valid_NG,
             rollout.stage_ids_NGT,
             rollout.mask_NGT,
-            weights_K=self.weights_K,
+            weights_K=weights_N1K,
             matrix_K4=self.matrix_K4,
             names=self.reward_names,
-            balance=self.config.balance,
+            balance=config.balance,
         )
 
     def _with_logps(self, batch: MicroBatch) -> MicroBatch:
@@ -268,46 +280,24 @@ class GRPOTrainer(StageTrainer):
     # --- metrics -----------------------------------------------------------------------------
 
     def _observe_rollout(
-        self, rollout: Rollout, advantages_NGK: Tensor, advantages_NGT: Tensor
+        self,
+        rollout: Rollout,
+        weights_N1K: Tensor,
+        advantages_NGK: Tensor,
+        advantages_NGT: Tensor,
     ) -> None:
-        add, groups = self.averages.add, len(rollout.samples)
-        for k, name in enumerate(self.reward_names):
-            rewards_NG = rollout.rewards_NGK[..., k]
-            add(f"reward/{name}", rewards_NG.nansum(), (~rewards_NG.isnan()).sum())
-            add(f"reward_std/{name}", _group_deviation(rewards_NG), groups)
-            silent_N = (advantages_NGK[..., k] == 0).all(1)
-            add(f"no_signal/{name}", silent_N.sum(), groups)
-        for name, count in rollout.table.unscored_counts().items():
-            add(f"unscored/{name}", count, len(rollout.table))
-        combined_NG = combine(rollout.rewards_NGK, self.weights_K)
-        add("reward/combined", combined_NG.nansum(), (~combined_NG.isnan()).sum())
-        add("reward_std/combined", _group_deviation(combined_NG), groups)
-        add("no_signal/group", (advantages_NGT == 0).flatten(1).all(1).sum(), groups)
-        add("valid", rollout.valid_NG.sum(), rollout.valid_NG.numel())
-        add("truncated", rollout.truncated_share)
-        add("length", rollout.lengths_NG.sum(), rollout.lengths_NG.numel())
+        averages, stages = self.averages, self.omni.format.names
+        observe_rewards(averages, rollout, advantages_NGK, weights_N1K)
+        observe_weights(averages, self.reward_names, self.weights.varying(), weights_N1K)
+        observe_tokens(averages, rollout, advantages_NGT, stages)
+        observe_lengths(averages, rollout, stages)
         if self.config.enforced:
-            self._observe_enforcement(rollout)
-        for name, here_NGT in self._regions(rollout.stage_ids_NGT, rollout.mask_NGT):
-            add(f"length/{name}", here_NGT.sum(), rollout.lengths_NG.numel())
-            add(f"advantage/{name}", (advantages_NGT.abs() * here_NGT).sum(), here_NGT.sum())
-
-    def _observe_enforcement(self, rollout: Rollout) -> None:
-        # A completion in which nothing was refused is one that the model writes by itself, see
-        # `generation.enforcement`: their share is how often it would keep format and budgets.
-        every = [one for group in rollout.completions for one in group]
-        self.averages.add("forced", sum(sum(one.forced) for one in every), rollout.lengths_NG.sum())
-        self.averages.add("overruled", sum(one.overruled for one in every), len(every))
-        unchanged = sum(one.overruled == 0 for one in every)
-        self.averages.add("unchanged", unchanged, len(every))
+            observe_enforcement(averages, rollout)
 
     def _observe_entropy(self, batch: MicroBatch, entropies_RT: Tensor) -> None:
-        for name, here_RT in self._regions(batch.stage_ids_RT, batch.mask_RT):
+        stages = self.omni.format.names
+        for name, here_RT in regions(batch.stage_ids_RT, batch.mask_RT, stages):
             self.averages.add(f"entropy/{name}", (entropies_RT * here_RT).sum(), here_RT.sum())
-
-    def _regions(self, stage_ids: Tensor, mask: Tensor) -> Iterator[tuple[str, Tensor]]:
-        for region, name in enumerate(("tags", *self.omni.format.names)):
-            yield name, (stage_ids == region) & mask
 
     # --- sampling, checkpoints ---------------------------------------------------------------
 
@@ -326,7 +316,7 @@ class GRPOTrainer(StageTrainer):
         """Compile every grammar: budgets that nothing fits are refused before the first rollout."""
         for sample in samples:
             self._grammar(sample)
-        pointless = "format" in self.rewards and self.config.weights["format"] > 0
+        pointless = "format" in self.rewards and self.weights.ever_counts("format")
         if pointless and self.is_world_process_zero():
             _log.warning(
                 "enforce is %s: every completion keeps the format, so the format reward teaches "
@@ -362,9 +352,3 @@ def frozen_copy(model: OmniModel) -> OmniModel:
     thinker = copy.deepcopy(model.thinker, shared)
     frozen = OmniModel(thinker, model.processor, model.family, fmt=model.format)
     return frozen.requires_grad_(False).eval()
-
-
-def _group_deviation(rewards_NG: Tensor) -> Tensor:
-    """Sum over groups of the standard deviation of the scored rewards; 0 where fewer than two."""
-    deviations = [row[~row.isnan()].std() for row in rewards_NG if (~row.isnan()).sum() > 1]
-    return torch.stack(deviations).sum() if deviations else torch.tensor(0.0)

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from triptych.generation import Enforce, SamplingConfig
 from triptych.generation.budgets import StageBudgets
 from triptych.rewards.base import DEFAULT_WEIGHTS
+from triptych.rewards.weights import RewardWeights, Weight
 from triptych.training.config import TrainingConfig
-from triptych.training.credit import Balance, Scale, Scheme, choice
+from triptych.training.credit import Balance, Scale, ScaleBy, Scheme, choice
 from triptych.training.steps import StepLayout
 
 
@@ -37,8 +38,12 @@ class GRPOConfig(StageBudgets, TrainingConfig):
     """What rollouts are held to while they are written: nothing, the stages in their order, or the
     stages and an answer of the form that the question asks for. After a cold start the model knows
     the format, and only a rollout that may break it can earn the format reward: hence off."""
-    weights: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
-    """How much each reward counts."""
+    weights: dict[str, Weight] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
+    """How much each reward counts: a number, or a schedule {step: number} over optimizer steps from
+    0; a straight line joins its numbers, and the first and last one hold before and after it."""
+    source_weights: dict[str, dict[str, Weight]] = field(default_factory=dict)
+    """Weights that are others for samples of a source, such as {emer: {context: 0.5}}. The source
+    is what a record names as source, data_source or dataset; `triptych data check` lists them."""
     scheme: Scheme = Scheme.STRICT
     """Which tokens earn which reward."""
     credit_rows: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
@@ -46,6 +51,11 @@ class GRPOConfig(StageBudgets, TrainingConfig):
     context, think, answer and tags receive. Needed for rewards that the scheme does not know."""
     scale: Scale = Scale.NONE
     """What the difference to the group's mean reward is divided by."""
+    scale_by: ScaleBy = ScaleBy.REWARD
+    """Whose standard deviation the scale is: each reward's own, or that of the weighted sum of the
+    rewards, as in plain GRPO."""
+    clip_advantage: float = 0.0
+    """Largest advantage of a reward, after scaling and before its weight; 0 sets no bound."""
     balance: Balance = Balance.TOKENS
     """How the tokens of a group share its loss."""
     gate: bool = False
@@ -72,12 +82,20 @@ class GRPOConfig(StageBudgets, TrainingConfig):
             "max_new_tokens", "temperature",
         ):  # fmt: skip
             self._require(getattr(self, name) > 0, f"{name} must be above 0")
-        for name in ("clip_low", "clip_high", "beta", "rollouts_every", "rollout_groups"):
+        for name in (
+            "clip_low", "clip_high", "beta", "rollouts_every", "rollout_groups", "clip_advantage",
+        ):  # fmt: skip
             self._require(getattr(self, name) >= 0, f"{name} must not be negative")
         for setting, kind in (
-            ("scheme", Scheme), ("scale", Scale), ("balance", Balance), ("enforce", Enforce),
+            ("scheme", Scheme), ("scale", Scale), ("scale_by", ScaleBy), ("balance", Balance),
+            ("enforce", Enforce),
         ):  # fmt: skip
             choice(kind, getattr(self, setting), setting)
+        self._require(
+            self.scale_by != ScaleBy.SUM or self.scale != Scale.NONE,
+            "scale_by is sum, but scale is none; set scale to group or batch",
+        )
+        self.reward_weights(tuple(self.weights))
         self._require(
             self.num_generations > 1,
             "num_generations must be at least 2: a completion is compared with its group",
@@ -88,6 +106,14 @@ class GRPOConfig(StageBudgets, TrainingConfig):
     def enforced(self) -> bool:
         """Whether rollouts are held to anything."""
         return self.enforce != Enforce.OFF
+
+    def reward_weights(self, names: tuple[str, ...]) -> RewardWeights:
+        """How much each of the rewards counts, at every step and for every source.
+
+        Raises:
+            ConfigError: the weights are not those of `names`, or cannot be read.
+        """
+        return RewardWeights(names, self.weights, self.source_weights)
 
     def sampling(self, seed: int = 0) -> SamplingConfig:
         """How the completions of a rollout are drawn."""

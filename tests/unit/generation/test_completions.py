@@ -14,11 +14,11 @@ from triptych.generation import Completion, Enforce, SamplingConfig, StopReason
 from triptych.generation.completions import (
     check_origin,
     completion_record,
-    sample_seed,
     weights_digest,
     write_completions,
 )
 from triptych.generation.local import LocalEngine
+from triptych.generation.sampling import sample_seed
 from triptych.models import OmniModel
 
 DRAWN = SamplingConfig(max_new_tokens=8, seed=3)
@@ -113,6 +113,8 @@ def test_what_is_drawn_for_a_sample_does_not_depend_on_its_neighbours(
     write_completions(engine, questions, 2, DRAWN, tmp_path / "all", ORIGIN, batch_size=4)
     write_completions(engine, questions[3:4], 2, DRAWN, tmp_path / "one", ORIGIN)
     assert lines(tmp_path / "one") == lines(tmp_path / "all")[3:4]
+    write_completions(engine, questions, 2, DRAWN, tmp_path / "single", ORIGIN)
+    assert lines(tmp_path / "single") == lines(tmp_path / "all")
 
 
 def test_one_question_under_two_ids_is_completed_in_two_ways(
@@ -153,8 +155,8 @@ def test_an_interrupted_file_becomes_the_same_as_an_uninterrupted_one(
     assert write_completions(engine, questions, n, sampling, cut, ORIGIN, batch_size=2) == kept
     assert cut.read_bytes() == whole.read_bytes()
     ids = [sample.id for sample in questions]
-    # A greedy batch is answered as a whole once more, as it was: padding moves last bits.
-    begun = kept if sampling is DRAWN or kept % 2 == 0 else kept - 1
+    # A batch is answered as a whole once more, as it was: padding moves last bits.
+    begun = kept - kept % 2
     assert [name for batch in engine.asked for name in batch] == ids[begun:]
 
 

@@ -222,7 +222,7 @@ def test_a_draw_is_one_from_the_softmax_over_what_is_allowed(tiny: OmniModel) ->
     allowed = torch.from_numpy(grammar.matcher().choice.mask_V.copy())
     logits_V = torch.randn(size, generator=torch.Generator().manual_seed(0)) * 2
     sampling = replace(HOT, temperature=1.3)
-    draw = Draw([grammar] * rows, sampling, torch.Generator().manual_seed(1))
+    draw = Draw([grammar] * rows, sampling, [torch.Generator().manual_seed(1)])
     drawn = torch.tensor(draw(logits_V.expand(rows, -1), set(range(rows)), pad=0))
     expected_V = (logits_V / 1.3).masked_fill(~allowed, -torch.inf).softmax(-1)
     found_V = torch.bincount(drawn, minlength=size) / rows

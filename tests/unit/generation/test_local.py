@@ -1,5 +1,6 @@
 """Prefill once and expand must write what plain `generate` writes, token for token."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,9 @@ import torch
 from PIL import Image
 
 from triptych.data.sample import Media, MediaKind, Sample
-from triptych.generation import SamplingConfig, StopReason
+from triptych.generation import Enforce, SamplingConfig, StopReason
 from triptych.generation.local import LocalEngine
-from triptych.generation.sampling import sample_tokens
+from triptych.generation.sampling import sample_seed, sample_tokens
 from triptych.models import OmniModel
 
 GREEDY = SamplingConfig(max_new_tokens=12, temperature=0)
@@ -111,6 +112,36 @@ def test_the_mode_of_the_model_is_restored(tiny: OmniModel, samples: list[Sample
     tiny.train()
     LocalEngine(tiny).generate(samples[:1], 1, SamplingConfig(max_new_tokens=2))
     assert tiny.training
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        SamplingConfig(max_new_tokens=24, seed=3),
+        SamplingConfig(
+            max_new_tokens=40, seed=3, top_k=50, temperature=1.5, enforce=Enforce.STAGES
+        ),
+    ],
+    ids=["free", "enforced"],
+)
+def test_what_is_drawn_by_a_sample_of_its_own_seed_does_not_depend_on_its_batch(
+    tiny: OmniModel, samples: list[Sample], sampling: SamplingConfig
+) -> None:
+    chosen = [*samples[:4], samples[4].model_copy(update={"media": ()})]
+    alone = replace(sampling, seed_per_sample=True)
+    expected = [
+        LocalEngine(tiny).generate([sample], 3, replace(sampling, seed=sample_seed(3, sample.id)))[
+            0
+        ]
+        for sample in chosen
+    ]
+    for size in (6, 64):
+        engine = LocalEngine(tiny, max_sequences=size)
+        assert engine.generate(chosen[::-1], 3, alone) == expected[::-1]
+    assert LocalEngine(tiny).generate(chosen, 3, sampling) != expected
+    assert len({one.token_ids for group in expected for one in group}) == 15
+    if sampling.enforce is Enforce.STAGES:
+        assert all(one.overruled for group in expected for one in group), "nothing was drawn again"
 
 
 def draws(config: SamplingConfig, logits: list[float], count: int = 2000) -> set[int]:

@@ -22,6 +22,7 @@ from triptych.rewards import (
     score,
     score_group,
 )
+from triptych.rewards.base import as_media
 from triptych.stages.format import DEFAULT_FORMAT
 
 
@@ -178,6 +179,24 @@ def test_a_function_that_fails_only_on_the_whole_batch_names_its_samples() -> No
         score({"small": small_batches}, samples, ["x"] * 5)
 
 
+def test_an_error_that_says_what_to_do_is_not_added_to() -> None:
+    def strict(prompts: Any, completions: Any, *, sample_id: Any, **_: Any) -> list[float]:
+        if "second" in sample_id:
+            raise DataError("reference: broken; correct it")
+        return [1.0] * len(completions)
+
+    async def down(prompts: Any, completions: Any, **_: Any) -> list[float]:
+        raise TriptychError("the judge is down; start it")
+
+    for function, message in (
+        (strict, "reward 'mine': sample 'second': reference: broken; correct it"),
+        (down, "reward 'mine': the judge is down; start it"),
+    ):
+        with pytest.raises(RewardError) as caught:
+            score({"mine": function}, [FIRST, SECOND], [GOOD, GOOD])
+        assert str(caught.value) == message
+
+
 def test_an_async_function_that_raises_is_named_too() -> None:
     async def judge(**_: Any) -> list[float]:
         raise ConnectionError("refused")
@@ -255,3 +274,16 @@ def test_completions_are_texts_or_chat_messages(completion: Any) -> None:
 def test_other_completions_are_refused(completion: Any) -> None:
     with pytest.raises(DataError, match="is neither a string nor a list of chat messages"):
         completion_text(completion)
+
+
+def test_media_come_as_plain_values_and_are_read_back() -> None:
+    (plain,) = sample_columns([FIRST])["media"]
+    assert plain == [{"kind": "video", "path": "a.mp4", "start": None, "end": None}]
+    assert as_media(plain) == as_media(FIRST.media) == FIRST.media
+    assert as_media(None) == ()
+
+
+@pytest.mark.parametrize("value", [[{"kind": "smell", "path": "a"}], ["a.mp4"], [3], 5])
+def test_media_that_are_none_are_refused(value: Any) -> None:
+    with pytest.raises(DataError, match=r"media: .*pass a list of \{\"kind\": \"video\""):
+        as_media(value)

@@ -282,7 +282,7 @@ def test_completions_are_drawn_from_what_they_are_scored_by(favour: float, kept:
     mask_NV = toy().allowed.masks_UV[toy().allowed.index_N]
     logits_PV[toy().prefix_N] += favour * mask_NV
     sampling = SamplingConfig(max_new_tokens=12, temperature=TEMPERATURE, enforce=Enforce.STAGES)
-    draw = Draw([toy().grammar] * rows, sampling, torch.Generator().manual_seed(0))
+    draw = Draw([toy().grammar] * rows, sampling, [torch.Generator().manual_seed(0)])
     numbers = {prefix: number for number, prefix in enumerate(toy().prefixes)}
     written: list[Prefix] = [()] * rows
     running = set(range(rows))

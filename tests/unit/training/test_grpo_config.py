@@ -1,5 +1,6 @@
 """Settings of the reinforcement stage: what they are held to, and what they are made into."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import yaml
 
 from triptych.errors import ConfigError
 from triptych.generation import Enforce
-from triptych.settings import build, to_yaml
+from triptych.settings import build, load_config, to_yaml
 from triptych.training.grpo_config import GRPOConfig
 
 
@@ -86,3 +87,41 @@ def test_enforcement_survives_yaml() -> None:
     assert config.enforce is Enforce.STAGES_AND_ANSWER
     for one in (config, GRPOConfig()):
         assert build(GRPOConfig, yaml.safe_load(to_yaml(one))) == one
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"weights": {"context": {0: -1.0}}}, r"^weights: context: -1\.0 is not a number"),
+        ({"weights": {"a": {0: 1.0, 9: 0.0}}}, "^weights at step 9: all are zero"),
+        ({"source_weights": {"emer": {"contxt": 1.0}}}, r"^source_weights\.emer: 'contxt' is no"),
+        ({"scale_by": "sums"}, "unknown scale_by 'sums'; choose one of: reward, sum"),
+        ({"scale_by": "sum"}, "scale_by is sum, but scale is none; set scale to group or batch"),
+        ({"clip_advantage": -1.0}, "clip_advantage must not be negative"),
+    ],
+)
+def test_combinations_that_cannot_work_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        GRPOConfig(**settings)
+
+
+def test_schedules_and_sources_survive_yaml() -> None:
+    tree = {
+        "weights": {"context": {0: 0.5, 200: 0.25}, "answer": 1},
+        "source_weights": {"emer": {"answer": {10: 0.5}}, "quiz": {"context": 0}},
+        "scale": "group",
+        "scale_by": "sum",
+        "clip_advantage": 2.5,
+    }
+    config = build(GRPOConfig, tree)
+    assert config.weights == {"context": {0: 0.5, 200: 0.25}, "answer": 1.0}
+    assert config.source_weights == {"emer": {"answer": {10: 0.5}}, "quiz": {"context": 0.0}}
+    assert build(GRPOConfig, yaml.safe_load(to_yaml(config))) == config
+
+
+def test_a_bad_schedule_in_a_file_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("max_steps: 9\nweights:\n  answer: 1\n  context: {0: 0.5, x: 1}\n")
+    message = rf"{path}:4: 'weights\.context': 'x' is no step of a schedule"
+    with pytest.raises(ConfigError, match=message):
+        load_config(GRPOConfig, path)

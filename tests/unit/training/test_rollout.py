@@ -171,15 +171,31 @@ def test_a_completion_that_was_not_enforced_is_refused(
         micro_batches(tiny, rollout, rollout.mask_NGT.float(), [1, 2], grammar_of)
 
 
-def test_missing_rewards_are_refused_unless_they_do_not_apply_or_count() -> None:
-    def table(reason: Unscored) -> RewardTable:
-        values: list[list[float | None]] = [[None, 1.0], [None, 1.0], [None, 1.0], [0.5, 1.0]]
-        return RewardTable(("context", "format"), values, {(g, 0): reason for g in range(3)})
+def missing_context(reason: Unscored, groups: int = 2) -> RewardTable:
+    """Of groups of four completions each, three of the first group lack the context reward."""
+    values: list[list[float | None]] = [[None, 1.0]] * 3 + [[0.5, 1.0]] * (4 * groups - 3)
+    return RewardTable(("context", "format"), values, {(g, 0): reason for g in range(3)})
 
-    weights = {"context": 0.5, "format": 0.5}
+
+def test_missing_rewards_are_refused_unless_they_do_not_apply_or_count() -> None:
+    weights_N1K = torch.full((1, 1, 2), 0.5)
     for reason in (Unscored.FAILED, Unscored.NO_REFERENCE, Unscored.UNEXPLAINED):
+        table = missing_context(reason, groups=1)
         with pytest.raises(RewardError, match=rf"'context': 3 of 4 .* \({reason} 3\)"):
-            refuse_unscored(table(reason), weights, 0.5)
-        refuse_unscored(table(reason), weights, 0.75)
-        refuse_unscored(table(reason), {**weights, "context": 0.0}, 0.5)
-    refuse_unscored(table(Unscored.NOT_APPLICABLE), weights, 0.5)
+            refuse_unscored(table, weights_N1K, 0.5)
+        refuse_unscored(table, weights_N1K, 0.75)
+        refuse_unscored(table, torch.tensor([[[0.0, 0.5]]]), 0.5)
+    refuse_unscored(missing_context(Unscored.NOT_APPLICABLE, groups=1), weights_N1K, 0.5)
+
+
+def test_only_groups_in_which_a_reward_counts_are_asked_for_it() -> None:
+    table = missing_context(Unscored.NO_REFERENCE)
+    both = torch.full((2, 1, 2), 0.5)
+    refuse_unscored(table, both, 0.5)  # 3 of 8
+    first, second = both.clone(), both.clone()
+    second[0, 0, 0] = 0.0  # the first group's source has no weight for the context
+    first[1, 0, 0] = 0.0
+    refuse_unscored(table, second, 0.0)
+    with pytest.raises(RewardError, match="'context': 3 of 4 completions"):
+        refuse_unscored(table, first, 0.5)
+    refuse_unscored(table, both * torch.tensor([0.0, 1.0]), 0.0)

@@ -13,9 +13,7 @@ from triptych.data.check.priors import Priors, answer_priors, check_priors
 from triptych.data.check.records import Vagueness, check_problems, check_samples
 from triptych.data.readers import Dataset
 from triptych.data.sample import Sample
-
-NO_SOURCE = "(not stated)"
-_SOURCE_FIELDS = ("source", "data_source", "dataset")
+from triptych.data.source import source_of
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ def check(
         unreadable=len(dataset.problems),
         form=f"{dataset.form}: {dataset.why}",
         by_type=_counts(str(sample.problem_type) for sample in samples),
-        by_source=_counts(map(_source, samples)),
+        by_source=_counts(map(source_of, samples)),
         by_media=_counts(_media(sample) for sample in samples),
         priors=priors,
         files=len(_paths(samples)),
@@ -149,14 +147,6 @@ def _compared(other: Dataset, files: MediaFiles) -> Compared:
 
 def _counts(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
-
-
-def _source(sample: Sample) -> str:
-    """Where a record says that it is from."""
-    for name in _SOURCE_FIELDS:
-        if isinstance(value := sample.extra.get(name), str):
-            return value
-    return NO_SOURCE
 
 
 def _media(sample: Sample) -> str:

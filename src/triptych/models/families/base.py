@@ -23,16 +23,11 @@ from triptych.errors import ConfigError
 
 @dataclass(frozen=True)
 class DecodedMedia:
-    """The media of one prompt, in the order in which the messages name them.
-
-    `with_sound`: every video is followed by its own sound, and the two are to be read together,
-    in turns, where they would be read one after the other.
-    """
+    """The media of one prompt, in the order in which the messages name them."""
 
     images: Sequence[Image] = ()
     videos: Sequence[Video] = ()
     audios: Sequence[Audio] = ()
-    with_sound: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,8 @@ class EncodedPrompt:
     """Model inputs of one prompt.
 
     ``features`` holds the processor's media tensors, whose first dimension runs over media items
-    or patches, so that prompts can be concatenated along it. ``with_sound``: see `DecodedMedia`.
+    or patches, so that prompts can be concatenated along it. ``with_sound``: every video is read in
+    turns with its sound, see `Family.interleave`.
     """
 
     input_ids_P: Tensor
@@ -56,6 +52,8 @@ class Family(ABC):
     """Values of ``config.model_type`` that this family loads."""
     towers: ClassVar[Mapping[str, str]]
     """Media encoders that can be frozen: short name -> module path in the thinker."""
+    audio_in_video: ClassVar[bool] = False
+    """Whether the family can `interleave`."""
 
     @abstractmethod
     def load_thinker(self, path: str, *, dtype: torch.dtype, attention: str) -> PreTrainedModel:
@@ -71,15 +69,19 @@ class Family(ABC):
     ) -> EncodedPrompt:
         """Apply the chat template with the generation prompt and process the media."""
 
+    def check_audio_in_video(self) -> None:
+        """Raises ConfigError where the family cannot `interleave`."""
+        if not self.audio_in_video:
+            raise ConfigError(
+                f"{self.name} cannot read a video and its sound in turns; leave out audio_in_video"
+            )
+
     def interleave(self, thinker: PreTrainedModel, prompt: EncodedPrompt) -> EncodedPrompt:
         """Put videos and their sounds, which stand one after the other, in turns.
 
-        Raises:
-            ConfigError: the family reads them one after the other only.
+        For families with `audio_in_video`.
         """
-        raise ConfigError(
-            f"{self.name} cannot read a video and its sound in turns; leave out audio_in_video"
-        )
+        raise NotImplementedError
 
     @abstractmethod
     def positions(self, thinker: PreTrainedModel, prompt: EncodedPrompt) -> tuple[Tensor, Tensor]:

@@ -36,6 +36,7 @@ class Qwen25Omni(Family):
     name: ClassVar[str] = "qwen2_5_omni"
     model_types: ClassVar[frozenset[str]] = frozenset({"qwen2_5_omni", "qwen2_5_omni_thinker"})
     towers: ClassVar[Mapping[str, str]] = {"vision": "model.visual", "audio": "model.audio_tower"}
+    audio_in_video: ClassVar[bool] = True
 
     def load_thinker(self, path: str, *, dtype: torch.dtype, attention: str) -> PreTrainedModel:
         from transformers import Qwen2_5OmniThinkerForConditionalGeneration as Thinker

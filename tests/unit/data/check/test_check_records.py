@@ -94,6 +94,80 @@ def test_a_record_that_is_no_sample_is_named_by_its_field(
     assert (found.samples, found.count(Severity.ERROR)) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("field", "kind"),
+    [
+        *((name, Kind.BAD_ANSWER) for name in ("answer", "Answer", "answer_idx", "solution")),
+        ("ground_truth", Kind.BAD_ANSWER),
+        *((name, Kind.BAD_MEDIA) for name in ("media.0.path", "path", "path.audio", "data_type")),
+        *((name, Kind.BAD_MEDIA) for name in ("image", "video", "audio")),
+        *((name, Kind.BAD_MEDIA) for name in ("images", "videos", "audios")),
+        *((name, Kind.BAD_MEDIA) for name in ("vid_name", "video_id")),
+        *((name, Kind.BAD_OPTIONS) for name in ("options", "Choice", "choices", "candidates")),
+        *((name, Kind.BAD_ID) for name in ("id", "qid")),
+        *((name, Kind.BAD_RECORD) for name in ("record", "problem_type", "messages.1")),
+    ],
+)
+def test_what_is_wrong_is_told_by_the_field_whatever_the_reader_calls_it(
+    field: str, kind: Kind
+) -> None:
+    found = checked(sample("a"), problems=(Problem("x.jsonl:1", None, field, "broken", False),))
+    assert set(found.findings) - {Kind.NO_MEDIA} == {kind}
+
+
+@pytest.mark.parametrize(
+    ("record", "kind", "detail"),
+    [
+        (
+            {"Question": "Why?", "Choice": ["A. x", "B. y"], "Answer": "A. y", "video_id": "v"},
+            Kind.BAD_ANSWER,
+            "answer: 'A. y' is not option A",
+        ),
+        (
+            {"qid": "q1", "q": "Why?", "vid_name": "v", "a0": "a", "a1": "b", "a2": "c",
+             "a3": "d", "answer_idx": 4},
+            Kind.BAD_ANSWER,
+            "answer_idx: 4 is no index of the four answers",
+        ),
+        (
+            {"problem": "Why?", "problem_type": "yes_no", "solution": "<answer>yes</answer>",
+             "data_type": "film", "path": "a.mp4"},
+            Kind.BAD_MEDIA,
+            "data_type: 'film' is none of",
+        ),
+        *(
+            (
+                {"messages": [{"role": "user", "content": "Why?"}], "solution": "so", name: [7]},
+                Kind.BAD_MEDIA,
+                f"{name}: not the path of a file",
+            )
+            for name in ("images", "videos", "audios")
+        ),
+    ],
+)  # fmt: skip
+def test_records_of_the_fields_data_sets_are_told_apart_too(
+    record: dict[str, Any], kind: Kind, detail: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps(record) + "\n")
+    found = check(read_dataset(path), vagueness, MediaFiles())
+    (finding,) = found.findings[kind]
+    assert detail in finding.detail
+    assert found.count(Severity.ERROR) == 1
+
+
+def test_an_answer_that_is_not_there_is_one_thing_and_a_wrong_one_another(tmp_path: Path) -> None:
+    whole = {"Question": "Why?", "Choice": ["A. x", "B. y"], "Answer": "A", "video_id": "v"}
+    path = tmp_path / "qa.json"
+    path.write_text(json.dumps([whole, {**whole, "Answer": None}, {**whole, "Answer": "C"}]))
+    found = check(read_dataset(path), vagueness, MediaFiles())
+    assert {kind: len(found.findings[kind]) for kind in (Kind.NO_ANSWER, Kind.BAD_ANSWER)} == {
+        Kind.NO_ANSWER: 1,
+        Kind.BAD_ANSWER: 1,
+    }
+    assert "Answer: missing" in found.findings[Kind.NO_ANSWER][0].detail
+
+
 def test_options_that_differ_only_in_their_writing_are_one() -> None:
     found = checked(
         sample("a", options=["To tease", "to \uff54ease.", "to leave"]),
