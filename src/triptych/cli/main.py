@@ -91,6 +91,11 @@ COMMANDS = (
         "learn the weights of rewards from labelled completions",
     ),
     Command("eval", "triptych.cli.evaluate:run", "measure a model's stages on a split"),
+    Command(
+        "compare",
+        "triptych.cli.compare:run",
+        "say which of several runs is better, or that it cannot be told",
+    ),
     Command("ask", "triptych.cli.ask:run", "ask a model one question, and watch it answer"),
     Command(
         "generate",

@@ -1,15 +1,16 @@
 """Figures as tables in the terminal."""
 
+import re
 from collections.abc import Mapping
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from triptych.evaluation.statistics import Interval
-from triptych.evaluation.summary import Summary
+from triptych.evaluation.summary import HIDDEN, Summary
 
-HIDDEN = ("tokens", "truncated", "forced", "answer.alone")
 HEADLINE = (
     ("answer", "balanced", "answer"),
     ("answer on conflict clips", "conflict", "answer"),
@@ -17,6 +18,8 @@ HEADLINE = (
     ("reasoning", "balanced", "reasoning"),
 )
 """What is said of two arms in words: label, split, metric."""
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def print_evaluation(arms: Mapping[str, Summary], console: Console | None = None) -> None:
@@ -40,9 +43,14 @@ def print_evaluation(arms: Mapping[str, Summary], console: Console | None = None
         console.print(table)
 
 
-def wide_console() -> Console:
+def wide_console(columns: int = 120) -> Console:
     """A console that does not squeeze a table of four arms into the 80 columns of a pipe."""
-    return Console(width=max(Console().width, 120))
+    return Console(width=max(Console().width, columns))
+
+
+def plain_text(text: str, style: str = "") -> Text:
+    """Text of the user's: no markup in it is obeyed, and no control character shown."""
+    return Text(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text), style)
 
 
 def cell_text(interval: Interval | None) -> str:
@@ -54,13 +62,21 @@ def cell_text(interval: Interval | None) -> str:
     return f"{interval.mean:.3f} ({interval.low:.2f}-{interval.high:.2f})"
 
 
+def difference_text(difference: Interval, digits: int = 2) -> str:
+    """A difference and its interval, such as ``+0.031 [-0.02, +0.08]`` with two digits."""
+    if difference.low is None or difference.high is None:
+        return f"{difference.mean:+.3f}"
+    low, high = (f"{end:+.{digits}f}" for end in (difference.low, difference.high))
+    return f"{difference.mean:+.3f} [{low}, {high}]"
+
+
 def verdict_lines(differences: Mapping[str, Summary]) -> list[str]:
     """What the paired intervals allow to say about each pair of arms, and nothing more."""
     lines = []
     for pair, summary in differences.items():
         first, second = (name.replace("_", " ") for name in pair.split(" - "))
         parts = [
-            f"{label} {_verdict(interval)} ({interval.mean:+.3f}{_ends(interval)})"
+            f"{label} {_verdict(interval)} ({difference_text(interval)})"
             for label, split, metric in HEADLINE
             if (interval := summary.get(split, {}).get(metric))
         ]
@@ -74,9 +90,3 @@ def _verdict(difference: Interval) -> str:
     if difference.high is not None and difference.high < 0:
         return "lower"
     return "not told apart"
-
-
-def _ends(interval: Interval) -> str:
-    if interval.low is None or interval.high is None:
-        return ""
-    return f" [{interval.low:+.2f}, {interval.high:+.2f}]"

@@ -80,6 +80,7 @@ def prediction_record(
     output = parse(completion.text)
     return {
         "sample_id": sample.id,
+        "cluster": item.cluster,
         "kind": item.kind,
         "alignment": item.alignment,
         "media": [media.model_dump(mode="json") for media in sample.media],

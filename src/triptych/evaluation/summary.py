@@ -10,6 +10,8 @@ from triptych.evaluation.statistics import Interval, bootstrap_difference, boots
 
 MAIN_KIND = "intention"
 ALIGNMENTS = ("aligned", "conflict")
+HIDDEN = ("tokens", "truncated", "forced", "answer.alone")
+"""Metrics that are on file and in no table unless they are asked for."""
 
 Summary: TypeAlias = dict[str, dict[str, Interval]]
 """Split -> metric -> interval."""
@@ -54,12 +56,12 @@ def summarise(records: Sequence[ItemScore], split: str = "balanced") -> Evaluati
         split: the name of all records together. The other two are there only where the data
             say which samples are which.
     """
-    has_main = _has_main_kind(records)
+    has_main = has_main_kind(records)
     summary: Summary = {}
     unscored: dict[str, dict[str, int]] = {}
     for name, members in _splits(records, split).items():
         summary[name], unscored[name] = {}, {}
-        for metric, values in _by_metric(members, has_main).items():
+        for metric, values in by_metric(members, has_main).items():
             scored = {index: value for index, value in values.items() if value is not None}
             clusters = [members[index].cluster for index in scored]
             if interval := bootstrap_interval(list(scored.values()), clusters):
@@ -81,13 +83,13 @@ def compare(first: EvaluationResult, second: EvaluationResult, split: str = "bal
         raise DataError(
             "the two evaluations answered different samples; evaluate both on the same file"
         )
-    has_main = _has_main_kind(first.records)
+    has_main = has_main_kind(first.records)
     theirs = _splits(second.records, split)
     differences: Summary = {}
     for name, members in _splits(first.records, split).items():
         differences[name] = {}
-        others = _by_metric(theirs[name], has_main)
-        for metric, ours in _by_metric(members, has_main).items():
+        others = by_metric(theirs[name], has_main)
+        for metric, ours in by_metric(members, has_main).items():
             interval = _difference(members, ours, others.get(metric, {}))
             if interval:
                 differences[name][metric] = interval
@@ -117,7 +119,8 @@ def _difference(
     return bootstrap_difference(first, second, clusters)
 
 
-def _has_main_kind(records: Sequence[ItemScore]) -> bool:
+def has_main_kind(records: Sequence[ItemScore]) -> bool:
+    """Whether there are intention questions, so that `answer` is theirs alone."""
     return any(record.kind == MAIN_KIND for record in records)
 
 
@@ -130,7 +133,7 @@ def _splits(records: Sequence[ItemScore], name: str) -> dict[str, list[ItemScore
     return splits
 
 
-def _by_metric(records: Sequence[ItemScore], has_main: bool) -> dict[str, dict[int, float | None]]:
+def by_metric(records: Sequence[ItemScore], has_main: bool) -> dict[str, dict[int, float | None]]:
     """Metric -> number of the record -> score, metrics in the order of a table."""
     values: dict[str, dict[int, float | None]] = {}
     for index, record in enumerate(records):

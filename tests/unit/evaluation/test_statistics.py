@@ -1,11 +1,19 @@
 """Intervals cover what they claim to cover, and know about clusters."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from triptych.evaluation.statistics import Interval, bootstrap_difference, bootstrap_interval
+
+Draw: TypeAlias = tuple[NDArray[np.float64], NDArray[np.int64], float]
+"""Values, the clip of each, and the true mean."""
+Simulate: TypeAlias = Callable[[np.random.Generator, int], Draw]
 
 
 def _interval(*args: object, **kwargs: object) -> Interval:
@@ -20,28 +28,69 @@ def _width(interval: Interval) -> float:
     return interval.high - interval.low
 
 
-def _coverage(*, clustered: bool, trials: int = 300) -> float:
-    """Share of intervals that hold the true mean 0.6, on simulated clips of four questions."""
+def _accuracies(rng: np.random.Generator, clips: int) -> Draw:
+    """Four questions a clip; the clips' success rates spread widely, so answers on one agree."""
+    rates_C = rng.beta(0.6, 0.4, size=clips)
+    values = (rng.random((clips, 4)) < rates_C[:, None]).astype(float).ravel()
+    return values, np.repeat(np.arange(clips), 4), 0.6
+
+
+def _differences(rng: np.random.Generator, clips: int) -> Draw:
+    """Two runs that differ on few questions, and on half of the clips more than on others."""
+    gained_C = np.where(rng.random(clips) < 0.5, 0.25, 0.05)
+    luck = rng.random((clips, 3))
+    values = np.where(luck < gained_C[:, None], 1.0, np.where(luck > 0.95, -1.0, 0.0)).ravel()
+    return values, np.repeat(np.arange(clips), 3), 0.10
+
+
+def _unequal(rng: np.random.Generator, clips: int) -> Draw:
+    """Clips of 2 to 12 questions, most of them of few."""
+    sizes_C = 1 + rng.geometric(0.25, size=clips).clip(max=11)
+    labels = np.repeat(np.arange(clips), sizes_C)
+    rates_C = rng.beta(1.2, 0.8, size=clips)
+    return (rng.random(len(labels)) < rates_C[labels]).astype(float), labels, 0.6
+
+
+def _coverage(
+    simulate: Simulate, clips: int, trials: int, *, clustered: bool = True, resamples: int = 400
+) -> float:
+    """Share of 95% intervals that hold the true mean."""
     rng = np.random.default_rng(7)
     hits = 0
     for _ in range(trials):
-        # Per-clip success rates spread widely around 0.6, so answers on one clip agree.
-        rates_C = rng.beta(0.6, 0.4, size=40)
-        values = (rng.random((40, 4)) < rates_C[:, None]).astype(float).ravel()
-        labels = np.repeat(np.arange(40), 4).tolist() if clustered else None
-        interval = _interval(values.tolist(), labels, resamples=400)
+        values, labels, truth = simulate(rng, clips)
+        interval = _interval(
+            values.tolist(), labels.tolist() if clustered else None, resamples=resamples
+        )
         assert interval.low is not None
         assert interval.high is not None
-        hits += interval.low <= 0.6 <= interval.high
+        hits += interval.low <= truth <= interval.high
     return hits / trials
 
 
-def test_clustered_interval_covers_the_true_mean() -> None:
-    assert 0.90 <= _coverage(clustered=True) <= 0.985
+@pytest.mark.parametrize("simulate", [_accuracies, _differences, _unequal])
+def test_intervals_cover_the_true_mean(simulate: Simulate) -> None:
+    # 400 draws tell a coverage to within 0.03.
+    assert 0.92 <= _coverage(simulate, clips=40, trials=400) <= 0.98
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clips", [30, 60])
+@pytest.mark.parametrize("simulate", [_accuracies, _differences, _unequal])
+def test_95_percent_intervals_hold_the_true_mean_in_93_to_97_percent(
+    simulate: Simulate, clips: int
+) -> None:
+    assert 0.93 <= _coverage(simulate, clips, trials=2000, resamples=2000) <= 0.97
+
+
+@pytest.mark.parametrize("simulate", [_accuracies, _differences])
+def test_few_clips_widen_the_interval_enough(simulate: Simulate) -> None:
+    # Plain percentiles hold the truth in 89 to 91% here.
+    assert 0.935 <= _coverage(simulate, clips=12, trials=1000) <= 0.98
 
 
 def test_ignoring_clusters_undercovers() -> None:
-    assert _coverage(clustered=False) < 0.85
+    assert _coverage(_accuracies, clips=40, trials=200, clustered=False) < 0.85
 
 
 def test_agrees_with_the_normal_interval_for_many_independent_values() -> None:
@@ -81,7 +130,7 @@ def test_drawing_in_chunks_gives_the_same_kind_of_interval(
 ) -> None:
     values = np.random.default_rng(2).random(60).tolist()
     whole = _interval(values)
-    monkeypatch.setattr("triptych.evaluation.statistics._WEIGHTS_AT_ONCE", 60 * 70)
+    monkeypatch.setattr("triptych.evaluation.statistics.intervals._WEIGHTS_AT_ONCE", 60 * 70)
     chunked = _interval(values)
     assert chunked != whole
     assert _width(chunked) == pytest.approx(_width(whole), rel=0.1)

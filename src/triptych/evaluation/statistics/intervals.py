@@ -1,19 +1,20 @@
-"""Means with intervals: the only place where uncertainty is computed.
+"""Means with bootstrap intervals that resample whole clusters.
 
-Several questions are asked about one clip, and their outcomes rise and fall together. Treating
-them as independent makes an interval too narrow, so whole clips are resampled, not questions
-(the cluster bootstrap; Cameron, Gelbach and Miller 2008; Field and Welsh 2007).
-
-Shapes: N values, C clusters, R resamples.
+Shapes: C clusters, R resamples.
 """
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import NormalDist
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from triptych.evaluation.statistics.clusters import Clusters
+from triptych.evaluation.statistics.student import t_quantile
 
 # Cluster weights held at once: 16 MB, however many clusters there are.
 _WEIGHTS_AT_ONCE = 2_000_000
@@ -60,7 +61,12 @@ def bootstrap_interval(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval | None:
-    """Mean of ``values`` with a percentile bootstrap interval that resamples whole clusters.
+    """Mean of ``values`` with an expanded percentile interval that resamples whole clusters.
+
+    The cluster bootstrap (Cameron, Gelbach and Miller 2008; Field and Welsh 2007) with percentiles
+    that lie further out than (1 - confidence) / 2: at tail' = Φ(sqrt(C / (C - 1)) · t), where t is
+    the quantile of Student's t with C - 1 degrees of freedom at (1 - confidence) / 2. That undoes
+    what makes plain percentiles too narrow for few clusters (Hesterberg 2015, section 5.3).
 
     Args:
         values: N finite numbers.
@@ -73,30 +79,26 @@ def bootstrap_interval(
     Returns:
         The interval, or None when there are no values.
 
-    The percentile interval is somewhat narrow for few clusters (near 92% rather than 95% at
-    15 clusters), and has width zero where all values are equal: it cannot know of outcomes
-    that never occurred.
+    In simulations of accuracies and of paired differences, with clips of 1 to 12 questions, 95%
+    intervals held the truth in 94 to 96% of the draws with 30 to 100 clusters, in 91 to 97% with 10
+    to 20. No resampling knows of outcomes that did not occur: where all values are equal the width
+    is zero, so a share of 0.9 over questions that each have a clip of their own was held in 65% of
+    the draws with 10 of them, in 86% with 20, in 91 to 96% with 30 to 100.
 
     Raises:
         ValueError: values and clusters differ in length, a value is not finite, or a setting
             is out of range.
     """
     _check_settings(confidence, resamples)
-    values_N = np.asarray(values, dtype=np.float64)
-    if not np.isfinite(values_N).all():
-        raise ValueError("values must be finite; leave unscored items out")
-    if clusters is not None and len(clusters) != len(values_N):
-        raise ValueError(f"{len(values_N)} values but {len(clusters)} cluster labels")
-    if not len(values_N):
+    totals = Clusters.of(values, clusters)
+    if totals is None:
         return None
-    sums_C, sizes_C = _cluster_totals(values_N, clusters)
-    mean = float(values_N.mean())
-    if len(sums_C) == 1:
-        return Interval(mean=mean, low=None, high=None, n=len(values_N))
-    means_R = _resampled_means(sums_C, sizes_C, resamples, seed)
-    tail = (1.0 - confidence) / 2.0
+    if totals.count == 1:
+        return Interval(mean=totals.mean, low=None, high=None, n=totals.n)
+    means_R = _resampled_means(totals, resamples, seed)
+    tail = _expanded_tail((1.0 - confidence) / 2.0, totals.count)
     low, high = np.quantile(means_R, (tail, 1.0 - tail))
-    return Interval(mean=mean, low=float(low), high=float(high), n=len(values_N))
+    return Interval(mean=totals.mean, low=float(low), high=float(high), n=totals.n)
 
 
 def bootstrap_difference(
@@ -128,33 +130,22 @@ def _check_settings(confidence: float, resamples: int) -> None:
         raise ValueError(f"resamples must be at least 1, not {resamples}")
 
 
-def _cluster_totals(
-    values_N: NDArray[np.float64], clusters: Sequence[Hashable] | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sum and size of each cluster, in order of first appearance."""
-    if clusters is None:
-        return values_N, np.ones_like(values_N)
-    numbers: dict[Hashable, int] = {}
-    index_N = np.array([numbers.setdefault(label, len(numbers)) for label in clusters])
-    sums_C = np.bincount(index_N, weights=values_N).astype(np.float64)
-    sizes_C = np.bincount(index_N).astype(np.float64)
-    return sums_C, sizes_C
+def _expanded_tail(tail: float, count: int) -> float:
+    """The share to cut off at each end, so that about ``tail`` of the true means lie beyond it."""
+    return NormalDist().cdf(math.sqrt(count / (count - 1)) * t_quantile(tail, count - 1))
 
 
-def _resampled_means(
-    sums_C: NDArray[np.float64], sizes_C: NDArray[np.float64], resamples: int, seed: int
-) -> NDArray[np.float64]:
+def _resampled_means(totals: Clusters, resamples: int, seed: int) -> NDArray[np.float64]:
     """Means of ``resamples`` draws of C clusters with replacement.
 
     A draw is told by how often each cluster occurs in it: two matrix products then give all sums
     and sizes.
     """
-    count = len(sums_C)
-    chunk = max(1, _WEIGHTS_AT_ONCE // count)
+    chunk = max(1, _WEIGHTS_AT_ONCE // totals.count)
     means = []
     for number, start in enumerate(range(0, resamples, chunk)):
-        weights_RC = _draws(count, min(chunk, resamples - start), (seed, number))
-        means.append((weights_RC @ sums_C) / (weights_RC @ sizes_C))
+        weights_RC = _draws(totals.count, min(chunk, resamples - start), (seed, number))
+        means.append((weights_RC @ totals.sums_C) / (weights_RC @ totals.sizes_C))
     return np.concatenate(means)
 
 

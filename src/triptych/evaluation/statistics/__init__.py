@@ -1,0 +1,36 @@
+"""Uncertainty: intervals, tests of two runs on the same questions, and what they could detect.
+
+Several questions are asked about one clip, and their outcomes rise and fall together. Treating
+them as independent makes an interval too narrow and a test too eager, so whole clips are
+resampled and whole clips change sides. Whatever Triptych says of uncertainty is computed here.
+"""
+
+from triptych.evaluation.statistics.detectable import (
+    detectable_difference,
+    detectable_difference_unpaired,
+)
+from triptych.evaluation.statistics.intervals import (
+    Interval,
+    bootstrap_difference,
+    bootstrap_interval,
+)
+from triptych.evaluation.statistics.multiple import holm
+from triptych.evaluation.statistics.paired import (
+    McNemar,
+    SignFlips,
+    mcnemar_test,
+    sign_flip_test,
+)
+
+__all__ = [
+    "Interval",
+    "McNemar",
+    "SignFlips",
+    "bootstrap_difference",
+    "bootstrap_interval",
+    "detectable_difference",
+    "detectable_difference_unpaired",
+    "holm",
+    "mcnemar_test",
+    "sign_flip_test",
+]

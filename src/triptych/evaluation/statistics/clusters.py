@@ -1,0 +1,74 @@
+"""Values that rise and fall together, as one sum and one size per cluster.
+
+Shapes: N values, C clusters.
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """N values in C clusters.
+
+    Attributes:
+        mean: of all values.
+        n: how many values there are.
+        sums_C: sum of the values of each cluster, in order of first appearance.
+        sizes_C: number of its values.
+    """
+
+    mean: float
+    n: int
+    sums_C: NDArray[np.float64]
+    sizes_C: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, values: Sequence[float], labels: Sequence[Hashable] | None) -> Self | None:
+        """Bring values with equal labels together; None when there are no values.
+
+        Args:
+            values: N finite numbers.
+            labels: N labels. None: each value is a cluster of its own.
+
+        Raises:
+            ValueError: values and labels differ in number, or a value is not finite.
+        """
+        values_N = np.asarray(values, dtype=np.float64)
+        if not np.isfinite(values_N).all():
+            raise ValueError("values must be finite; leave unscored items out")
+        if labels is not None and len(labels) != len(values_N):
+            raise ValueError(f"{len(values_N)} values but {len(labels)} cluster labels")
+        if not len(values_N):
+            return None
+        mean = float(values_N.mean())
+        if labels is None:
+            return cls(mean, len(values_N), values_N, np.ones_like(values_N))
+        numbers: dict[Hashable, int] = {}
+        index_N = np.array([numbers.setdefault(label, len(numbers)) for label in labels])
+        sums_C = np.bincount(index_N, weights=values_N).astype(np.float64)
+        return cls(mean, len(values_N), sums_C, np.bincount(index_N).astype(np.float64))
+
+    @property
+    def count(self) -> int:
+        """C."""
+        return len(self.sums_C)
+
+    @property
+    def standard_error(self) -> float | None:
+        """Standard error of the mean; None for one cluster, which says nothing of others.
+
+        SE² = C / (C - 1) · Σ (S_c - mean · n_c)² / N², with the sum S_c and size n_c of cluster c:
+        the cluster-robust error of a mean (Liang and Zeger 1986; Cameron and Miller 2015, with
+        their correction C / (C - 1)). With clusters of one value it is the textbook s / sqrt(N).
+        """
+        if self.count == 1:
+            return None
+        residuals_C = self.sums_C - self.mean * self.sizes_C
+        squares = float(residuals_C @ residuals_C)
+        return math.sqrt(self.count / (self.count - 1) * squares) / self.n
