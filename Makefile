@@ -26,7 +26,8 @@ export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow bench-grammar bench-media bench-data-check lint format clean
+.PHONY: help demo test test-slow bench-grammar bench-media bench-data-check bench-rewards \
+	bench-necessity lint format clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this help
@@ -47,8 +48,8 @@ test: lint  ## Lint, check types, run the tests, check coverage
 		$(VENV)/bin/coverage report --include="src/triptych/$$room" --format=total --fail-under=$(COVERAGE) || exit 1; \
 	done
 
-test-slow: $(INSTALLED_TEST) $(INSTALLED_OLDEST)  ## All tests, then the fast ones on the oldest supported versions
-	OMP_NUM_THREADS=1 $(VENV)/bin/python $(PYTEST) -m "slow or not slow"
+test-slow: $(INSTALLED_TEST) $(INSTALLED_PEERS) $(INSTALLED_OLDEST)  ## All tests, then the fast ones on the oldest supported versions
+	OMP_NUM_THREADS=1 PYTHONPATH="$(PEERS)" $(VENV)/bin/python $(PYTEST) -m "slow or not slow"
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python $(PYTEST)
 
 # The figures in benchmarks/results are those of: chrt -r 1 make bench-grammar RESULTS=benchmarks/results
@@ -61,6 +62,12 @@ bench-media: $(INSTALLED_PEERS)  ## Time sampling frames of a long film, beside 
 
 bench-data-check: $(INSTALLED)  ## Time checking 100,000 records (1 minute)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.data_check --out "$(RESULTS)/data_check.json"
+
+bench-rewards: $(INSTALLED_PEERS)  ## Time a trained text scorer, beside the pipeline of transformers (6 minutes)
+	OMP_NUM_THREADS=2 PYTHONPATH="$(PEERS)" $(VENV)/bin/python -m benchmarks.rewards --out "$(RESULTS)/rewards.json"
+
+bench-necessity: $(INSTALLED)  ## Time the necessity reward, beside rollout and update (2 minutes)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.necessity --out "$(RESULTS)/necessity.json"
 
 lint: $(INSTALLED_TEST)  ## Check style and types
 	$(VENV)/bin/ruff check .
@@ -87,7 +94,7 @@ $(INSTALLED_TEST): requirements/test.txt $(INSTALLED)
 $(INSTALLED_OLDEST): requirements/oldest.txt pyproject.toml
 	$(call install,$(OLDEST),requirements/oldest.txt)
 
-# Not among the packages of .venv: the tests run without them.
+# Not among the packages of .venv: `make test` runs without them.
 $(INSTALLED_PEERS): requirements/benchmarks.txt $(INSTALLED)
 	rm -rf $(PEERS)
 	$(VENV)/bin/python -m pip install --quiet --no-deps --target $(PEERS) -r requirements/benchmarks.txt

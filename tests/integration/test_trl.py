@@ -4,26 +4,31 @@ TRL trains a small text-only language model that a few steps have taught what st
 its trainer logs must be what `score` gives for the completions that the trainer made.
 """
 
+import json
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from judging import Answer, JudgeServer, Seen, completion, config
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from triptych.data.clips import text_only_samples
+from triptych.cli.main import main
 from triptych.data.sample import Sample
 from triptych.models.tiny import CHAT_TEMPLATE, build_tokenizer
-from triptych.rewards import RewardFunction, rule_rewards, sample_columns, score
+from triptych.rewards import RewardFunction, resolve, rule_rewards, sample_columns, score
+from triptych.rewards.judge import REASONING
 from triptych.stages import DEFAULT_FORMAT
 
 NUM_GENERATIONS = 4
 
 
 @pytest.fixture(scope="module")
-def questions() -> list[Sample]:
-    return text_only_samples(4, seed=0)
+def questions(samples: list[Sample]) -> list[Sample]:
+    """Without their clips, which TRL would not show to the model in training."""
+    return [sample.model_copy(update={"media": ()}) for sample in samples[:4]]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,7 @@ def conversation(sample: Sample) -> list[dict[str, str]]:
 def taught(tokenizer: PreTrainedTokenizerFast, questions: Sequence[Sample]) -> Any:
     """A language model that now and then writes what is wanted, and never twice the same."""
     torch.manual_seed(0)
-    config = Qwen2Config(
+    settings = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=64,
         intermediate_size=128,
@@ -58,7 +63,7 @@ def taught(tokenizer: PreTrainedTokenizerFast, questions: Sequence[Sample]) -> A
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    model = Qwen2ForCausalLM(config)
+    model = Qwen2ForCausalLM(settings)
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
     texts = [
         tokenizer.apply_chat_template(
@@ -154,3 +159,32 @@ def test_rule_rewards(train: Any, questions: Sequence[Sample]) -> None:
     for name, mean in expected.items():
         assert logged[f"rewards/{name}_reward/mean"] == pytest.approx(mean, abs=1e-6)
         assert mean > 0, "a reward that is 0 throughout shows nothing"
+
+
+def judged(seen: Seen) -> Answer:
+    """For each of the five things one point or none, by what the item is."""
+    points = zlib.crc32(seen.item.encode())
+    marks = {name: points >> place & 1 for place, name in enumerate(REASONING.criteria)}
+    return Answer(200, completion(json.dumps(marks)))
+
+
+def test_a_judge_and_a_trained_scorer(
+    train: Any, questions: Sequence[Sample], clips_folder: Path, tmp_path: Path
+) -> None:
+    data = [str(clips_folder / f"{split}.jsonl") for split in ("rl-biased", "rl-balanced")]
+    scorer = str(tmp_path / "scorer")
+    assert main(["reward", "train", scorer, "--encoder", "tiny", "--data", *data]) == 0
+
+    with JudgeServer(answer=judged) as server:
+        rewards = resolve(
+            {"context": f"scorer:{scorer}", "reasoning": "judge"}, config(server.url), "cpu"
+        )
+        logged, recorder = train(rewards)
+        expected = means(rewards, questions, recorder)
+
+    assert logged["rewards/context_scorer_reward/mean"] == pytest.approx(
+        expected["context"], abs=1e-4
+    )
+    assert logged["rewards/judge_reasoning/mean"] == pytest.approx(expected["reasoning"], abs=1e-6)
+    assert server.requests
+    assert min(expected.values()) > 0
