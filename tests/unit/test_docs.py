@@ -13,6 +13,7 @@ import torch
 from triptych.cli.main import main
 from triptych.data.sample import Sample
 from triptych.models import OmniModel
+from triptych.rewards import RewardFunction, score_group
 from triptych.stages import parse
 
 ROOT = Path(__file__).parents[2]
@@ -49,11 +50,20 @@ TRIPTYCH = [(place, args) for place, words in SHOWN if (args := arguments_of_tri
 MAKE = [(place, words) for place, words in SHOWN if words[0] == "make"]
 
 
+def without_made_config(args: list[str]) -> list[str]:
+    """Leave out a --config file that another command that is shown writes (--out FILE)."""
+    made = {other[other.index("--out") + 1] for _, other in TRIPTYCH if "--out" in other}
+    if "--config" in args and args[(at := args.index("--config")) + 1] in made:
+        return [*args[:at], *args[at + 2 :]]
+    return args
+
+
 @pytest.mark.parametrize(("place", "args"), TRIPTYCH, ids=[place for place, _ in TRIPTYCH])
 def test_every_triptych_command_is_understood(
     place: str, args: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)  # recipes are named from here
+    args = without_made_config(args)
     if "--help" in args or "--version" in args:
         try:
             code = main(args)
@@ -83,6 +93,32 @@ def test_every_record_that_is_shown_is_a_sample() -> None:
     assert records
     for record in records:
         Sample.model_validate(record)
+
+
+def blocks(language: str) -> list[str]:
+    pattern = rf"^```{language}\n(.*?)^```"
+    texts = (document.read_text(encoding="utf-8") for document in DOCUMENTS)
+    return [block for text in texts for block in re.findall(pattern, text, re.M | re.S)]
+
+
+@pytest.mark.parametrize("block", blocks("yaml"))
+def test_settings_that_are_shown_are_settings_of_grpo(
+    block: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "shown.yaml").write_text(block, encoding="utf-8")
+    words = ["grpo", "out", "--model", "m", "--train", "t", "--config", f"{tmp_path}/shown.yaml"]
+    assert main([*words, "--print-config"]) == 0, capsys.readouterr().err
+
+
+def test_a_reward_of_ones_own_is_a_reward() -> None:
+    (code,) = [block for block in blocks("python") if "def brevity" in block]
+    names: dict[str, RewardFunction] = {}
+    exec(code, names)
+    sample = Sample(id="q", question="?", problem_type="yes_no", answer="yes", media=())  # type: ignore[arg-type]
+    assert score_group({"brevity": names["brevity"]}, sample, ["", "x" * 400]).values_GK == (
+        (1.0,),
+        (0.5,),
+    )
 
 
 def test_the_readmes_python_holds_a_model_to_the_format(tiny: OmniModel) -> None:
