@@ -25,14 +25,9 @@ from triptych.rewards import (
     score,
 )
 from triptych.rewards.answer import answer_score
+from triptych.rewards.base import STAGE_OF_REWARD
 from triptych.rewards.reading import read_answer
 from triptych.stages.format import StagedOutput, parse
-
-STAGE_OF_REWARD: Mapping[str, str] = {
-    "context": "context",
-    "reasoning": "think",
-    "answer": "answer",
-}
 
 # Reasons that lie in the sample, not in the completion: they hold for a missing stage too.
 _OF_THE_SAMPLE = (Unscored.NO_REFERENCE, Unscored.UNREADABLE_GOLD, Unscored.NOT_APPLICABLE)

@@ -35,6 +35,12 @@ Rewards: TypeAlias = Sequence[float | None]
 RewardFunction: TypeAlias = Callable[..., Rewards | Awaitable[Rewards]]
 
 REWARD_NAMES = ("context", "reasoning", "answer", "format")
+STAGE_OF_REWARD: Mapping[str, str] = {
+    "context": "context",
+    "reasoning": "think",
+    "answer": "answer",
+}
+"""The stage that a reward judges, for those that judge one."""
 DEFAULT_WEIGHTS: Mapping[str, float] = {
     "context": 0.25,
     "reasoning": 0.25,

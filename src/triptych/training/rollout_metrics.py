@@ -3,23 +3,16 @@
 Shapes: N groups, G completions per group, K rewards, T tokens.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from triptych.rewards.base import STAGE_OF_REWARD
 from triptych.rewards.combine import combine
 from triptych.training.averages import Averages
 from triptych.training.credit import counted
 from triptych.training.rollout import Rollout
-
-_STAGE_OF_REWARD: Final[Mapping[str, str]] = {
-    "context": "context",
-    "reasoning": "think",
-    "answer": "answer",
-}
-"""The stage that a reward judges."""
 
 
 def observe_rewards(
@@ -67,7 +60,7 @@ def observe_lengths(averages: Averages, rollout: Rollout, stages: Sequence[str])
         rewards_NG, counted_NG = rollout.rewards_NGK[..., k], counted_NGK[..., k]
         products = products_within_groups(rewards_NG, rollout.lengths_NG, counted_NG)
         averages.add_products(f"length_correlation/{name}", *products)
-        if (stage := _STAGE_OF_REWARD.get(name)) in stages:
+        if (stage := STAGE_OF_REWARD.get(name)) in stages:
             # Padding is region 0; stages are numbered from 1.
             here_NGT = rollout.stage_ids_NGT == 1 + list(stages).index(str(stage))
             products = products_within_groups(rewards_NG, here_NGT.sum(-1), counted_NG)

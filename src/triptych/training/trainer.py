@@ -90,7 +90,7 @@ class StageTrainer(Trainer):
             raise ConfigError("eval_steps is set, but there is nothing to evaluate on")
         model.freeze(config.freeze)
         if config.gradient_checkpointing:
-            _checkpoint_activations(model.thinker)
+            model.checkpoint_activations()
         self.omni, self.run, self.phase, self.layout = model, run, phase, layout
         self._policy = config
         self.averages = Averages()
@@ -286,14 +286,6 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
-
-
-def _checkpoint_activations(thinker: Any) -> None:
-    # transformers renamed the method within the range of versions that we support.
-    if hasattr(thinker, "activation_checkpointing_enable"):
-        thinker.activation_checkpointing_enable({"use_reentrant": False})
-    else:
-        thinker.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def _as_list(samples: list[Any]) -> Any:
