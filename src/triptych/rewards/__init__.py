@@ -9,10 +9,10 @@ from triptych.rewards.base import (
     RewardTable,
     Unscored,
     completion_text,
-    sample_columns,
     score,
     score_group,
 )
+from triptych.rewards.columns import sample_columns
 from triptych.rewards.combine import GATE_THRESHOLD, apply_gate, combine, weight_vector
 from triptych.rewards.elements import ElementStatus, element_coverage
 from triptych.rewards.registry import resolve, rule_rewards, use_model

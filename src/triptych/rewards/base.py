@@ -22,10 +22,9 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pydantic import ValidationError
-
-from triptych.data.sample import Media, Sample
+from triptych.data.sample import Sample
 from triptych.errors import DataError, TriptychError
+from triptych.rewards.columns import sample_columns
 from triptych.stages.format import StagedOutput, parse
 
 if TYPE_CHECKING:
@@ -126,59 +125,6 @@ class RewardTable:
                     reason = self.reasons.get((g, k), Unscored.UNEXPLAINED)
                     counts.setdefault(self.names[k], Counter())[reason] += 1
         return {name: dict(counter) for name, counter in counts.items()}
-
-
-def sample_columns(samples: Sequence[Sample]) -> dict[str, list[Any]]:
-    """What a reward function is told about each completion's sample, as TRL passes it: columns.
-
-    Args:
-        samples: One per completion, so a sample stands there once for each of its completions.
-
-    Returns:
-        Lists as long as `samples`: ``sample_id``, ``question``, ``problem_type`` (str),
-        ``options`` (tuple of str), ``answer`` (str), ``reference`` (`Reference` as a dict),
-        ``media`` (list of `Media` as dicts) and ``extra`` (dict). Completions of one sample share
-        their values.
-    """
-    distinct = {id(sample): sample for sample in samples}
-    references = {key: sample.reference.model_dump() for key, sample in distinct.items()}
-    media = {key: _plain_media(sample.media) for key, sample in distinct.items()}
-    return {
-        "sample_id": [sample.id for sample in samples],
-        "question": [sample.question for sample in samples],
-        "problem_type": [str(sample.problem_type) for sample in samples],
-        "options": [sample.options for sample in samples],
-        "answer": [sample.answer for sample in samples],
-        "reference": [references[id(sample)] for sample in samples],
-        "media": [media[id(sample)] for sample in samples],
-        "extra": [sample.extra for sample in samples],
-    }
-
-
-def _plain_media(media: Sequence[Media]) -> list[dict[str, Any]]:
-    return [item.model_dump(mode="json") for item in media]
-
-
-def as_media(value: Sequence[Media | Mapping[str, Any]] | None) -> tuple[Media, ...]:
-    """The `media` column's value as `Media`; None is no media.
-
-    Fields that are None (data set libraries fill gaps so) count as left out.
-
-    Raises:
-        DataError: an item is no media item.
-    """
-    try:
-        return tuple(
-            item
-            if isinstance(item, Media)
-            else Media(**{name: entry for name, entry in item.items() if entry is not None})
-            for item in value or ()
-        )
-    except (ValidationError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(
-            f'media: {value!r:.80} ({reason}); pass a list of {{"kind": "video", "path": "a.mp4"}}'
-        ) from error
 
 
 def completion_text(completion: Any) -> str:

@@ -43,7 +43,8 @@ from typing import TYPE_CHECKING, Any, Final
 from triptych.data.sample import MediaKind, Sample
 from triptych.errors import ConfigError, MediaError
 from triptych.rewards.answer import known_type
-from triptych.rewards.base import LogUnscored, Unscored, as_media, completion_text, rows, settle
+from triptych.rewards.base import LogUnscored, Unscored, completion_text, rows, settle
+from triptych.rewards.columns import as_media
 from triptych.stages import parse, stage_ids
 
 if TYPE_CHECKING:

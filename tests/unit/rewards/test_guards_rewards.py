@@ -18,7 +18,8 @@ from triptych.data.clips.questions import (
 )
 from triptych.data.sample import Element, Reference, Sample
 from triptych.rewards.answer import answer_reward
-from triptych.rewards.base import Unscored, sample_columns, score_group
+from triptych.rewards.base import Unscored, score_group
+from triptych.rewards.columns import sample_columns
 from triptych.rewards.context import context_reward
 from triptych.rewards.guards import clean
 from triptych.rewards.reasoning import reasoning_reward

@@ -22,7 +22,7 @@ from triptych.rewards import (
     score,
     score_group,
 )
-from triptych.rewards.base import as_media
+from triptych.rewards.columns import as_media
 from triptych.stages.format import DEFAULT_FORMAT
 
 

@@ -12,15 +12,8 @@ from typing import Any, Literal, TypeAlias
 from triptych.data.sample import Media, Reference
 from triptych.errors import ConfigError
 from triptych.rewards.answer import known_type, score_answer
-from triptych.rewards.base import (
-    LogUnscored,
-    RewardFunction,
-    Unscored,
-    as_media,
-    rows,
-    settle,
-    staged,
-)
+from triptych.rewards.base import LogUnscored, RewardFunction, Unscored, rows, settle, staged
+from triptych.rewards.columns import as_media
 from triptych.rewards.conclusion import conclusions
 from triptych.rewards.elements import as_reference
 from triptych.rewards.judge.judge import Judge

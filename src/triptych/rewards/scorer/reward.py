@@ -6,7 +6,8 @@ from typing import Any
 
 from triptych.data.sample import Media, Reference
 from triptych.errors import ConfigError
-from triptych.rewards.base import LogUnscored, RewardFunction, as_media, rows, settle, staged
+from triptych.rewards.base import LogUnscored, RewardFunction, rows, settle, staged
+from triptych.rewards.columns import as_media
 from triptych.rewards.elements import as_reference
 from triptych.rewards.scorer.base import Candidate, Scorer, Stage, read_scorer_file
 from triptych.rewards.scorer.load import load_scorer
