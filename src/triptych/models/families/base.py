@@ -72,16 +72,22 @@ class Family(ABC):
     def check_audio_in_video(self) -> None:
         """Raises ConfigError where the family cannot `interleave`."""
         if not self.audio_in_video:
-            raise ConfigError(
-                f"{self.name} cannot read a video and its sound in turns; leave out audio_in_video"
-            )
+            raise self._only_one_after_the_other()
 
     def interleave(self, thinker: PreTrainedModel, prompt: EncodedPrompt) -> EncodedPrompt:
         """Put videos and their sounds, which stand one after the other, in turns.
 
-        For families with `audio_in_video`.
+        Families with `audio_in_video` say how.
+
+        Raises:
+            ConfigError: the family cannot.
         """
-        raise NotImplementedError
+        raise self._only_one_after_the_other()
+
+    def _only_one_after_the_other(self) -> ConfigError:
+        return ConfigError(
+            f"{self.name} cannot read a video and its sound in turns; leave out audio_in_video"
+        )
 
     @abstractmethod
     def positions(self, thinker: PreTrainedModel, prompt: EncodedPrompt) -> tuple[Tensor, Tensor]:
