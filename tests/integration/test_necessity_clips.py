@@ -15,10 +15,10 @@ from answering import only, train_to_answer
 
 from triptych.data.clips import ClipSizes, ClipSummary, make_clips
 from triptych.data.sample import MediaKind, ProblemType, Sample, read_samples
-from triptych.evaluation.statistics import bootstrap_difference
 from triptych.models import OmniModel
 from triptych.rewards import sample_columns
 from triptych.rewards.necessity import NecessityReward
+from triptych.statistics import bootstrap_difference
 
 pytestmark = pytest.mark.slow
 

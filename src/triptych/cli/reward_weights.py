@@ -12,9 +12,9 @@ from triptych.errors import ConfigError
 from triptych.rewards.base import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
-    from triptych.evaluation.statistics import Interval
     from triptych.rewards.labelled import Pairs
     from triptych.rewards.learned_weights import LearnedWeights
+    from triptych.statistics import Interval
 
 _DIGITS = 4
 
@@ -50,10 +50,10 @@ def run(config: RewardWeightsConfig) -> None:
     default weights as strongly as predicts best. On pairs that were held out it is measured
     whether they are better than the default weights; read that before you use them.
     """
-    from triptych.evaluation.statistics import bootstrap_difference, bootstrap_interval
     from triptych.files import write_text
     from triptych.rewards.labelled import read_pairs
     from triptych.rewards.learned_weights import learn_weights
+    from triptych.statistics import bootstrap_difference, bootstrap_interval
 
     pairs = read_pairs(config.labelled, tuple(config.weights))
     learned = learn_weights(pairs, config.weights, config.keep, config.seed)

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from triptych.evaluation.statistics import Interval
 from triptych.evaluation.summary import HIDDEN, Summary
+from triptych.statistics import Interval
 
 HEADLINE = (
     ("answer", "balanced", "answer"),

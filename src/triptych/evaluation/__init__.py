@@ -2,7 +2,6 @@
 
 from triptych.evaluation.metrics import ItemScore, score_items
 from triptych.evaluation.runner import GREEDY, Progress, evaluate
-from triptych.evaluation.statistics import Interval, bootstrap_difference, bootstrap_interval
 from triptych.evaluation.summary import (
     EvaluationResult,
     Summary,
@@ -10,6 +9,7 @@ from triptych.evaluation.summary import (
     summarise,
     summary_to_json,
 )
+from triptych.statistics import Interval, bootstrap_difference, bootstrap_interval
 
 __all__ = [
     "GREEDY",

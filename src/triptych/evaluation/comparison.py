@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from triptych.evaluation.pairing import Paired, Pairing
-from triptych.evaluation.statistics import (
+from triptych.statistics import (
     Interval,
     McNemar,
     SignFlips,

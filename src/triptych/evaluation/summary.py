@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from triptych.errors import DataError
 from triptych.evaluation.metrics import ItemScore
-from triptych.evaluation.statistics import Interval, bootstrap_difference, bootstrap_interval
+from triptych.statistics import Interval, bootstrap_difference, bootstrap_interval
 
 MAIN_KIND = "intention"
 ALIGNMENTS = ("aligned", "conflict")

@@ -1,6 +1,6 @@
 """What every engine that writes completions takes and gives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -16,6 +16,8 @@ class StopReason(StrEnum):
     """The model emitted an end token."""
     LENGTH = "length"
     """``max_new_tokens`` was reached: the completion is truncated."""
+    WITHHELD = "withheld"
+    """A server's filter stopped the completion, or kept it back."""
 
 
 class Enforce(StrEnum):
@@ -75,6 +77,7 @@ class Completion:
         stop_reason: why it ended.
         forced: per token, True where the enforcement left one choice (no gradient flows there).
         overruled: tokens that the model drew otherwise and the enforcement refused.
+        counted: how many tokens there were, from a server that says no more of them.
     """
 
     token_ids: tuple[int, ...]
@@ -82,6 +85,40 @@ class Completion:
     stop_reason: StopReason
     forced: tuple[bool, ...]
     overruled: int = 0
+    counted: int | None = None
+
+    @property
+    def num_tokens(self) -> int | None:
+        """How many tokens were generated; None where a server does not say."""
+        return len(self.token_ids) or self.counted
+
+
+@dataclass(frozen=True)
+class NoCompletion:
+    """What there is of a sample that an engine could not answer.
+
+    Attributes:
+        reason: in one word, to be counted by: "timeout", "unavailable", "bad_reply", "failed".
+        cause: in words; never holds a key.
+    """
+
+    reason: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One sample's turn with an engine.
+
+    Attributes:
+        index: number of the sample, in the order they were given.
+        outcome: its completion, or why there is none.
+        seconds: wall time that it took; of samples that were answered together, an equal share.
+    """
+
+    index: int
+    outcome: Completion | NoCompletion
+    seconds: float
 
 
 class Engine(Protocol):
@@ -91,4 +128,12 @@ class Engine(Protocol):
         self, samples: Sequence[Sample], n: int, sampling: SamplingConfig
     ) -> list[list[Completion]]:
         """``n`` completions for each sample, in the order of ``samples``."""
+        ...
+
+
+class AnswerEngine(Protocol):
+    """An engine that answers each sample when it can, and goes on where one has no answer."""
+
+    def answers(self, samples: Sequence[Sample], sampling: SamplingConfig) -> Iterator[Answer]:
+        """One answer for each sample, in the order in which they are ready."""
         ...

@@ -19,13 +19,14 @@ from triptych.data.decode_worker import Decoded
 from triptych.data.decoding import DecodePool
 from triptych.data.feature_cache import FeatureCache
 from triptych.data.media import Audio, MediaBudget, Video
+from triptych.data.messages import MessageBuilder, Messages, stage_messages
 from triptych.data.sample import Sample
 from triptych.data.sound import are_films
 from triptych.errors import MediaError
 from triptych.models.families import Family
 from triptych.models.families.base import DecodedMedia, EncodedPrompt
 from triptych.models.kept_features import KeptFeatures, KeptPrompt
-from triptych.stages import StageFormat, build_messages
+from triptych.stages import StageFormat
 
 _log = logging.getLogger(__name__)
 _TOLD_AT_MOST = 10
@@ -62,6 +63,7 @@ class PromptEncoder:
     every epoch, in every iteration on a rollout, and in evaluation. `pool` decodes (by default the
     process itself, without limits); `cache` keeps media features on disk (by default nothing does).
     With `audio_in_video` a video and its own sound, named one after the other, are read in turns.
+    `messages` makes the chat messages of a sample; by default they ask for the stages of `fmt`.
 
     Raises:
         ConfigError: `audio_in_video` is set, and the family cannot do that.
@@ -79,11 +81,13 @@ class PromptEncoder:
         pool: DecodePool | None = None,
         cache: FeatureCache | None = None,
         audio_in_video: bool = False,
+        messages: MessageBuilder | None = None,
     ) -> None:
         if audio_in_video:
             family.check_audio_in_video()
         self._thinker, self._processor, self._family = thinker, processor, family
-        self._budget, self._format, self._in_turns = budget, fmt, audio_in_video
+        self._budget, self._in_turns = budget, audio_in_video
+        self._messages = messages or stage_messages(fmt)
         self._cache_bytes, self._used = cache_bytes, 0
         self._told = 0
         self._cache: OrderedDict[tuple[Any, ...], Prompt] = OrderedDict()
@@ -155,18 +159,19 @@ class PromptEncoder:
 
     def _begin(self, sample: Sample) -> "_Begun":
         """Begin to decode a sample's media, unless memory or disk hold what comes of it."""
-        key = (sample.question, sample.problem_type, sample.options, sample.media)
+        messages = self._messages(sample)
+        key = (repr(messages), sample.media)
         if (prompt := self._cache.get(key)) is not None:
             self._cache.move_to_end(key)
-            return _Begun(sample, key, prompt=prompt)
+            return _Begun(sample, messages, key, prompt=prompt)
         kept_as = None
         try:
             with_sound = self._in_turns and are_films(sample.media)
             if self._kept is not None and sample.media:
                 kept_as = self._kept.key(sample.media, with_sound=with_sound)
         except MediaError as error:
-            return _Begun(sample, key, error=error)
-        begun = _Begun(sample, key, with_sound=with_sound, kept_as=kept_as)
+            return _Begun(sample, messages, key, error=error)
+        begun = _Begun(sample, messages, key, with_sound=with_sound, kept_as=kept_as)
         if self._kept is not None and kept_as is not None and kept_as in self._kept:
             return begun
         return replace(begun, decoding=self._decode(sample))
@@ -189,47 +194,35 @@ class PromptEncoder:
         return prompt
 
     def _encode(self, begun: "_Begun") -> Prompt:
-        sample = begun.sample
-        messages = build_messages(
-            sample.question,
-            sample.problem_type,
-            sample.options,
-            [str(media.kind) for media in sample.media],
-            self._format,
-        )
         # Not under a trainer's autocast: the feature extractor computes its spectra with torch.
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            encoded, notices = self._featurise(begun, messages)
+            encoded, notices = self._featurise(begun)
             positions, following = self._family.positions(self._thinker, encoded)
-        self._tell(sample, notices)
+        self._tell(begun.sample, notices)
         return Prompt(encoded.input_ids_P, positions, following, encoded.features, tuple(notices))
 
-    def _featurise(
-        self, begun: "_Begun", messages: list[dict[str, Any]]
-    ) -> tuple[EncodedPrompt, Sequence[str]]:
+    def _featurise(self, begun: "_Begun") -> tuple[EncodedPrompt, Sequence[str]]:
         """Model inputs, from the disk or from the media, and what decoding cut."""
         media = begun.sample.media
         if self._kept is None or begun.kept_as is None:
-            return self._process(begun, messages)
-        plain_P = self._family.encode(self._processor, messages, DecodedMedia()).input_ids_P
+            return self._process(begun)
+        plain_P = self._family.encode(self._processor, begun.messages, DecodedMedia()).input_ids_P
         media_ids = self._family.media_token_ids(self._thinker)
         found = self._kept.load(
             begun.kept_as, plain_P, media_ids, media, with_sound=begun.with_sound
         )
         if found is None:
-            found = KeptPrompt(*self._process(begun, messages))
+            found = KeptPrompt(*self._process(begun))
             self._kept.save(begun.kept_as, plain_P, media_ids, media, found)
         return found
 
-    def _process(
-        self, begun: "_Begun", messages: list[dict[str, Any]]
-    ) -> tuple[EncodedPrompt, tuple[str, ...]]:
+    def _process(self, begun: "_Begun") -> tuple[EncodedPrompt, tuple[str, ...]]:
         decoded = [future.result() for future in begun.decoding or self._decode(begun.sample)]
         images = [item for item in decoded if isinstance(item, Image)]
         videos = [item for item in decoded if isinstance(item, Video)]
         audios = [item for item in decoded if isinstance(item, Audio)]
         encoded = self._family.encode(
-            self._processor, messages, DecodedMedia(images, videos, audios)
+            self._processor, begun.messages, DecodedMedia(images, videos, audios)
         )
         if begun.with_sound:
             encoded = self._family.interleave(self._thinker, encoded)
@@ -244,6 +237,7 @@ class _Begun:
     """A sample on its way to a prompt.
 
     Attributes:
+        messages: what the model is asked.
         key: its name in memory.
         with_sound: its videos are read in turns with their sound.
         decoding: its media, being decoded; empty where they need not be.
@@ -253,6 +247,7 @@ class _Begun:
     """
 
     sample: Sample
+    messages: Messages
     key: tuple[Any, ...]
     with_sound: bool = False
     decoding: "Sequence[Future[Decoded]]" = ()

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from triptych.evaluation.statistics import Interval
 from triptych.report import charts
 from triptych.report.charts import Domain, Reference
 from triptych.report.curves import curve_groups
@@ -18,6 +17,7 @@ from triptych.report.load import IntervalTable, Json, RolloutPlace, RunData, loa
 from triptych.report.page import environment, words, write_page
 from triptych.report.previews import Previewer
 from triptych.report.rollouts import clean, comparison_cards, rollout_cards
+from triptych.statistics import Interval
 
 _ROLLOUTS = 20
 _COMPARED = 6

@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from triptych.evaluation.statistics import Interval
+from triptych.statistics import Interval
 
 MINUS = "\N{MINUS SIGN}"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeGuard
 
 from triptych.errors import DataError
-from triptych.evaluation.statistics import Interval
+from triptych.statistics import Interval
 
 Json: TypeAlias = dict[str, Any]
 IntervalTable: TypeAlias = dict[str, dict[str, dict[str, Interval]]]

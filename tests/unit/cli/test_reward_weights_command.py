@@ -9,10 +9,10 @@ import pytest
 from triptych.cli.config import parse
 from triptych.cli.reward_weights import RewardWeightsConfig, _rounded, _verdict, run
 from triptych.errors import ConfigError, DataError
-from triptych.evaluation.statistics import Interval
 from triptych.rewards import DEFAULT_WEIGHTS, REWARD_NAMES
 from triptych.rewards.weights import weight_at
 from triptych.settings import load_config
+from triptych.statistics import Interval
 from triptych.training.grpo_config import GRPOConfig
 
 

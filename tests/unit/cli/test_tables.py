@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from triptych.cli.tables import cell_text, print_evaluation, verdict_lines, wide_console
-from triptych.evaluation.statistics import Interval
+from triptych.statistics import Interval
 
 
 def printed(arms: dict[str, dict[str, dict[str, Interval]]]) -> str:

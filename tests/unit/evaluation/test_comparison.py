@@ -11,13 +11,13 @@ from triptych.evaluation.comparison import Row, Verdict, compare_runs
 from triptych.evaluation.metrics import ItemScore
 from triptych.evaluation.pairing import pair_runs
 from triptych.evaluation.predictions import Prediction, Predictions
-from triptych.evaluation.statistics import (
+from triptych.evaluation.summary import compare, summarise
+from triptych.statistics import (
     bootstrap_difference,
     detectable_difference,
     mcnemar_test,
     sign_flip_test,
 )
-from triptych.evaluation.summary import compare, summarise
 
 
 def prediction(

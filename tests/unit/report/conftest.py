@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from triptych.data.sample import Sample, read_samples
-from triptych.evaluation.statistics import bootstrap_interval
 from triptych.stages.format import DEFAULT_FORMAT, parse
+from triptych.statistics import bootstrap_interval
 
 HOSTILE = "<script>alert('x')</script><img src=\"https://evil.example/x.png\" onerror=alert(1)>"
 

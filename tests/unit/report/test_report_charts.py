@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triptych.evaluation.statistics import Interval
 from triptych.report.charts import (
     Domain,
     Line,
@@ -25,6 +24,7 @@ from triptych.report.charts import (
     ticks,
     waveform,
 )
+from triptych.statistics import Interval
 
 
 def parts(svg: str, tag: str, name: str) -> list[ET.Element]:

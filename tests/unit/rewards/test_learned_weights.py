@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from triptych.errors import ConfigError, DataError
-from triptych.evaluation.statistics import bootstrap_difference
 from triptych.rewards import DEFAULT_WEIGHTS, REWARD_NAMES
 from triptych.rewards.labelled import Pairs
 from triptych.rewards.learned_weights import (
@@ -19,6 +18,7 @@ from triptych.rewards.learned_weights import (
     learn_weights,
     pair_loss,
 )
+from triptych.statistics import bootstrap_difference
 
 TRUE = (0.5, 0.1, 0.3, 0.1)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triptych.evaluation.statistics import (
+from triptych.statistics import (
     detectable_difference,
     detectable_difference_unpaired,
     holm,
@@ -160,7 +160,7 @@ def test_signs_do_not_depend_on_how_many_are_held_at_once(monkeypatch: pytest.Mo
     values = np.random.default_rng(0).normal(0.3, size=12).tolist()
     whole = sign_flip_test(values)
     drawn = sign_flip_test(values * 3, draws=3000)
-    monkeypatch.setattr("triptych.evaluation.statistics.paired._SIGNS_AT_ONCE", 12 * 70)
+    monkeypatch.setattr("triptych.statistics.paired._SIGNS_AT_ONCE", 12 * 70)
     assert sign_flip_test(values) == whole
     assert sign_flip_test(values * 3, draws=3000).p == pytest.approx(drawn.p, abs=0.02)
 

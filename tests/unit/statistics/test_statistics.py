@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from triptych.evaluation.statistics import Interval, bootstrap_difference, bootstrap_interval
+from triptych.statistics import Interval, bootstrap_difference, bootstrap_interval
 
 Draw: TypeAlias = tuple[NDArray[np.float64], NDArray[np.int64], float]
 """Values, the clip of each, and the true mean."""
@@ -130,7 +130,7 @@ def test_drawing_in_chunks_gives_the_same_kind_of_interval(
 ) -> None:
     values = np.random.default_rng(2).random(60).tolist()
     whole = _interval(values)
-    monkeypatch.setattr("triptych.evaluation.statistics.intervals._WEIGHTS_AT_ONCE", 60 * 70)
+    monkeypatch.setattr("triptych.statistics.intervals._WEIGHTS_AT_ONCE", 60 * 70)
     chunked = _interval(values)
     assert chunked != whole
     assert _width(chunked) == pytest.approx(_width(whole), rel=0.1)

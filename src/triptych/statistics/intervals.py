@@ -13,8 +13,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from triptych.evaluation.statistics.clusters import Clusters
-from triptych.evaluation.statistics.student import t_quantile
+from triptych.statistics.clusters import Clusters
+from triptych.statistics.student import t_quantile
 
 # Cluster weights held at once: 16 MB, however many clusters there are.
 _WEIGHTS_AT_ONCE = 2_000_000

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from triptych.evaluation.statistics.clusters import Clusters
+from triptych.statistics.clusters import Clusters
 
 # Signs held at once: 16 MB, however many clusters there are.
 _SIGNS_AT_ONCE = 2_000_000

@@ -6,8 +6,8 @@
 import math
 from collections.abc import Hashable, Sequence
 
-from triptych.evaluation.statistics.clusters import Clusters
-from triptych.evaluation.statistics.student import t_quantile
+from triptych.statistics.clusters import Clusters
+from triptych.statistics.student import t_quantile
 
 _ROUNDING = 1e-12
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from triptych.evaluation.statistics import (
+from triptych.statistics import (
     bootstrap_interval,
     detectable_difference,
     detectable_difference_unpaired,
@@ -13,8 +13,8 @@ from triptych.evaluation.statistics import (
     mcnemar_test,
     sign_flip_test,
 )
-from triptych.evaluation.statistics.clusters import Clusters
-from triptych.evaluation.statistics.student import t_quantile
+from triptych.statistics.clusters import Clusters
+from triptych.statistics.student import t_quantile
 
 stats: Any = pytest.importorskip("scipy.stats")
 

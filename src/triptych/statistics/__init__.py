@@ -5,17 +5,17 @@ them as independent makes an interval too narrow and a test too eager, so whole 
 resampled and whole clips change sides. Whatever Triptych says of uncertainty is computed here.
 """
 
-from triptych.evaluation.statistics.detectable import (
+from triptych.statistics.detectable import (
     detectable_difference,
     detectable_difference_unpaired,
 )
-from triptych.evaluation.statistics.intervals import (
+from triptych.statistics.intervals import (
     Interval,
     bootstrap_difference,
     bootstrap_interval,
 )
-from triptych.evaluation.statistics.multiple import holm
-from triptych.evaluation.statistics.paired import (
+from triptych.statistics.multiple import holm
+from triptych.statistics.paired import (
     McNemar,
     SignFlips,
     mcnemar_test,
