@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judging import Answer, JudgeServer, Seen, completion
+from judging import Answer, JudgeServer, Seen, completion, data, what
 
 from triptych.cli.main import main
 from triptych.rewards.words import read_text
@@ -71,8 +71,8 @@ def judge() -> Iterator[JudgeServer]:
     """Judges by the share of the reference's words that a context has."""
 
     def judged(seen: Seen) -> Answer:
-        wanted = set(read_text(str(seen.data["reference"])).words)
-        said = set(read_text(seen.item).words)
+        wanted = set(read_text(str(data(seen)["reference"])).words)
+        said = set(read_text(what(seen)).words)
         return Answer(200, completion(json.dumps({"score": 5 * len(wanted & said) // len(wanted)})))
 
     with JudgeServer(answer=judged) as server:

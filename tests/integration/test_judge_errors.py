@@ -24,10 +24,12 @@ from judging import (
     refusal,
     run,
     true_answer,
+    what,
 )
 
+from triptych.endpoint import EndpointError
 from triptych.rewards import Unscored
-from triptych.rewards.judge import Judge, JudgeError, JudgeUsage
+from triptych.rewards.judge import Judge, JudgeUsage
 
 KEY = "sk-test-0123456789abcdefghijklmnop"
 
@@ -36,7 +38,7 @@ def test_a_wrong_key_stops_the_judge_at_once(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("MY_KEY", KEY)
     with JudgeServer(answer=lambda _: refusal(401, "Incorrect API key")) as server:
         settings = config(server.url, api_key_env="MY_KEY", max_concurrency=4)
-        with pytest.raises(JudgeError) as raised:
+        with pytest.raises(EndpointError) as raised:
             run(settings, [*map(item, range(100))])
     assert str(raised.value) == (
         f"judge {MODEL} at {server.url}: HTTP 401: Incorrect API key; put a key that this server "
@@ -47,7 +49,7 @@ def test_a_wrong_key_stops_the_judge_at_once(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_an_error_does_not_wait_for_the_other_items() -> None:
     def answer(seen: Seen) -> Answer:
-        if seen.item == "What 0 shows.":
+        if what(seen) == "What 0 shows.":
             return refusal(401, "Incorrect API key")
         server.closing.wait(60)
         return true_answer(seen)
@@ -56,7 +58,7 @@ def test_an_error_does_not_wait_for_the_other_items() -> None:
         async with asyncio.timeout(20):
             await judge.score([item(1), item(0)])
 
-    expectation = pytest.raises(JudgeError, match="Incorrect API key")
+    expectation = pytest.raises(EndpointError, match="Incorrect API key")
     with JudgeServer(answer=answer) as server, Judge(config(server.url)) as judge, expectation:
         asyncio.run(soon(judge))
 
@@ -68,7 +70,7 @@ def test_a_wrong_model_is_told_with_those_that_there_are() -> None:
             return Answer(200, {"object": "list", "data": [{"id": name} for name in names]})
         return refusal(404, f"The model {MODEL} does not exist")
 
-    with JudgeServer(answer=answer) as server, pytest.raises(JudgeError) as raised:
+    with JudgeServer(answer=answer) as server, pytest.raises(EndpointError) as raised:
         run(config(server.url), [*map(item, range(20))])
     assert str(raised.value) == (
         f"judge {MODEL} at {server.url}: HTTP 404: The model {MODEL} does not exist; set "
@@ -79,7 +81,9 @@ def test_a_wrong_model_is_told_with_those_that_there_are() -> None:
 def test_a_wrong_path_is_told() -> None:
     with JudgeServer(answer=lambda _: Answer(404, {"detail": "Not Found"})) as server:
         settings = config(server.url.removesuffix("/v1"))
-        with pytest.raises(JudgeError, match=r"HTTP 404: Not Found; see that judge\.base_url \(it"):
+        with pytest.raises(
+            EndpointError, match=r"HTTP 404: Not Found; see that judge\.base_url \(it"
+        ):
             run(settings, [item(0)])
 
 
@@ -87,7 +91,7 @@ def test_a_server_that_is_not_there_is_told_after_the_retries() -> None:
     with JudgeServer() as server:
         address = server.url
     with pytest.raises(
-        JudgeError,
+        EndpointError,
         match=r"3 items in a row got no score \(unavailable 3; the last: ConnectError: .*\); "
         r"see that the server runs and that judge\.base_url is its address",
     ):
@@ -97,7 +101,9 @@ def test_a_server_that_is_not_there_is_told_after_the_retries() -> None:
 def test_an_empty_account_is_told_at_once() -> None:
     answer = refusal(429, "You exceeded your current quota", "insufficient_quota")
     with JudgeServer(answer=lambda _: answer) as server:
-        with pytest.raises(JudgeError, match="exceeded your current quota; see to the account's"):
+        with pytest.raises(
+            EndpointError, match="exceeded your current quota; see to the account's"
+        ):
             run(config(server.url), [item(0)])
         assert len(server.requests) == 1
 
@@ -108,7 +114,7 @@ def test_a_judge_that_gave_up_asks_nothing_more() -> None:
         Judge(config(server.url, max_retries=0, max_failures=2)) as judge,
     ):
         for _ in range(3):
-            with pytest.raises(JudgeError, match="2 items in a row"):
+            with pytest.raises(EndpointError, match="2 items in a row"):
                 asyncio.run(judge.score([item(0), item(1)]))
         assert len(server.requests) == 2
         assert judge.usage.unscored == {Unscored.UNAVAILABLE: 2}
@@ -118,7 +124,7 @@ def test_items_that_the_server_refuses_stop_nothing(caplog: pytest.LogCaptureFix
     """Such as are too long for it. They are not asked again."""
 
     def answer(seen: Seen) -> Answer:
-        if seen.item.startswith("What 3"):
+        if what(seen).startswith("What 3"):
             return refusal(400, "maximum context length is 4096 tokens")
         return true_answer(seen)
 
@@ -138,7 +144,9 @@ def test_a_server_that_refuses_everything_stops_the_run() -> None:
     """Such as a setting that it does not know."""
     answer = refusal(400, "max_tokens is not supported with this model")
     with JudgeServer(answer=lambda _: answer) as server:
-        with pytest.raises(JudgeError, match=r"2 items .*max_tokens is not .*change the setting"):
+        with pytest.raises(
+            EndpointError, match=r"2 items .*max_tokens is not .*change the setting"
+        ):
             run(config(server.url, max_failures=2), [item(0), item(1)])
         assert len(server.requests) == 6  # in three forms each
 
@@ -153,24 +161,24 @@ def test_a_judge_that_nobody_closes_ends_with_the_process(tmp_path: Path) -> Non
     code = (
         "import asyncio, contextlib, os, sys, threading\n"
         "from judging import Judge, config, item\n"
-        "from triptych.rewards.judge import JudgeError\n"
+        "from triptych.endpoint import EndpointError\n"
         "judge = Judge(config(sys.argv[1], cache=sys.argv[2]))\n"
         "print(asyncio.run(judge.score([item(0)])), flush=True)\n"
         "if (child := os.fork()) == 0:\n"
         "    try:\n"
         "        asyncio.run(judge.score([item(2)]))\n"
-        "    except JudgeError:\n"
+        "    except EndpointError:\n"
         "        os._exit(3)\n"
         "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)\n"
         "async def more():\n"
-        "    with contextlib.suppress(JudgeError):\n"
+        "    with contextlib.suppress(EndpointError):\n"
         "        await judge.score([item(1)])\n"
         "threading.Thread(target=lambda: asyncio.run(more()), daemon=True).start()\n"
         "sys.stdin.readline()\n"
     )
 
     def answer(seen: Seen) -> Answer:
-        if seen.item == "What 1 shows.":
+        if what(seen) == "What 1 shows.":
             assert process.stdin is not None
             process.stdin.close()
             server.closing.wait(20)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import judging
 import pytest
-from judging import IMPATIENT, REASONS, Fault, JudgeServer, config, expected, item, run
+from judging import IMPATIENT, REASONS, Fault, JudgeServer, config, expected, item, run, what
 
 from triptych.rewards import Unscored
 
@@ -79,7 +79,7 @@ def test_with_few_retries_an_item_says_what_it_met_last_and_only_those_are_asked
         outcomes, _ = run(replace(settings, timeout=30.0), items)
 
         assert outcomes == [expected(index) for index in range(count)]
-        asked = [seen.item for seen in server.requests[before:]]
+        asked = [what(seen) for seen in server.requests[before:]]
         assert sorted(asked) == sorted(f"What {i} shows." for i in failed)
 
 
@@ -122,7 +122,7 @@ def test_after_kill_9_half_way_only_what_is_missing_is_asked(tmp_path: Path) -> 
         process = _process(server.url, cache, count)
         process.communicate(timeout=120)
         assert process.returncode == -signal.SIGKILL
-        before = [seen.item for seen in server.requests]
+        before = [what(seen) for seen in server.requests]
         assert len(before) < count
 
         server.answer = judging.true_answer
@@ -133,7 +133,7 @@ def test_after_kill_9_half_way_only_what_is_missing_is_asked(tmp_path: Path) -> 
         # Lost are at most the replies that were on their way: eight at a time.
         missing = count - len(before)
         assert missing <= usage.requests <= missing + 8
-        asked = Counter(seen.item for seen in server.requests)
+        asked = Counter(what(seen) for seen in server.requests)
         assert max(asked.values()) <= 2
 
 
@@ -143,7 +143,7 @@ def test_two_processes_share_a_cache_at_the_same_time(tmp_path: Path) -> None:
         both = [_process(server.url, cache, count) for _ in range(2)]
 
         assert [_outcomes(process) for process in both] == [[*map(expected, range(count))]] * 2
-        asked = Counter(seen.item for seen in server.requests)
+        asked = Counter(what(seen) for seen in server.requests)
         assert len(asked) == count
         assert max(asked.values()) <= 2
         _, usage = run(config(server.url, cache=cache), [*map(item, range(count))])

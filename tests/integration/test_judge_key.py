@@ -7,9 +7,10 @@ import traceback
 from pathlib import Path
 
 import pytest
-from judging import Answer, JudgeServer, Seen, completion, config, item, refusal
+from judging import Answer, JudgeServer, Seen, completion, config, item, refusal, what
 
-from triptych.rewards.judge import Judge, JudgeError
+from triptych.endpoint import EndpointError
+from triptych.rewards.judge import Judge
 
 KEY = "sk-test-0123456789abcdefghijklmnop"
 
@@ -17,7 +18,7 @@ KEY = "sk-test-0123456789abcdefghijklmnop"
 def _echo(seen: Seen) -> Answer:
     """All the ways in which a server can send the key back."""
     echo = f"you sent {json.dumps(dict(seen.headers))}"
-    match int(seen.item.split()[1]) if seen.body else -1:
+    match int(what(seen).split()[1]) if seen.body else -1:
         case -1:
             return Answer(200, {"data": [{"id": f"model for {KEY}"}]})
         case 0:
@@ -61,7 +62,7 @@ def test_the_key_appears_nowhere(
             outcomes = asyncio.run(judge.score([*map(item, range(6))]))
             assert outcomes[0] == 0.6
             assert outcomes.count(0.6) == 1
-            with pytest.raises(JudgeError) as raised:
+            with pytest.raises(EndpointError) as raised:
                 asyncio.run(judge.score([item(last)]))
             shown += [repr(settings), repr(judge), repr(judge.usage), str(judge.usage)]
             shown += [repr(vars(judge))]

@@ -19,10 +19,10 @@ from PIL import Image
 from triptych.data.decoding import DecodeLimits, DecodePool
 from triptych.data.media import SAMPLE_RATE, Audio, MediaBudget
 from triptych.data.sample import Media, MediaKind, Reference, Sample
+from triptych.endpoint.media import sound_part
 from triptych.errors import MediaError
 from triptych.rewards import Unscored, score
 from triptych.rewards.judge import CONTEXT_WITH_MEDIA, Judge, JudgeConfig, Query, judge_reward
-from triptych.rewards.judge.media import _sound
 from triptych.stages.prompt import ProblemType
 
 COMPLETION = "<context>He smiles.</context><think>So yes.</think><answer>yes</answer>"
@@ -165,7 +165,7 @@ def test_media_are_decoded_once_for_all_completions_and_not_at_all_for_known_one
 
 def test_a_loud_sound_is_not_clipped() -> None:
     samples = np.array([0.5, -2.0, 1.0], np.float32)
-    assert sound_of(_sound(Audio(samples))) == pytest.approx([0.25, -1.0, 0.5], abs=1e-4)
+    assert sound_of(sound_part(Audio(samples))) == pytest.approx([0.25, -1.0, 0.5], abs=1e-4)
 
 
 def test_a_file_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:

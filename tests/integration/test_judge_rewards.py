@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judging import Answer, Fault, JudgeServer, Seen, completion, config, expected, points
+from judging import (
+    Answer,
+    Fault,
+    JudgeServer,
+    Seen,
+    completion,
+    config,
+    data,
+    expected,
+    points,
+    what,
+)
 
 from triptych.data.sample import Element, Media, MediaKind, Reference, Sample
 from triptych.errors import ConfigError
@@ -47,7 +58,7 @@ FREE = sample("free_form", "He is glad", ())
 def true_points(seen: Seen) -> Answer:
     """The answer of a server for any rubric."""
     keys = seen.body["response_format"]["json_schema"]["schema"]["required"]
-    deserved = points(seen.item)
+    deserved = points(what(seen))
     verdict = (
         {"score": deserved}
         if keys == ["score"]
@@ -79,7 +90,7 @@ def rewarded(
 def test_a_context_is_held_against_the_reference(server: JudgeServer, judge: Judge) -> None:
     assert rewarded(judge, "context", sample(), text()) == (points("He smiles.") / 5, None)
     (seen,) = server.requests
-    assert seen.data == {
+    assert data(seen) == {
         "question": "What does he feel?",
         "reference": "A man smiles.",
         "candidate": {"context": "He smiles."},
@@ -91,7 +102,7 @@ def test_elements_stand_in_for_a_reference_without_a_text(
 ) -> None:
     mouth = Element(name="mouth", phrases=("smiles", "is smiling"))
     rewarded(judge, "context", sample(reference=Reference(elements=(mouth,))), text())
-    assert server.requests[0].data["reference"] == ["smiles"]
+    assert data(server.requests[0])["reference"] == ["smiles"]
 
 
 def test_reasoning_is_judged_by_five_things_and_needs_no_reference(
@@ -101,7 +112,7 @@ def test_reasoning_is_judged_by_five_things_and_needs_no_reference(
     deserved = points("He smiles.\nIt fits.\nA") / 5
     assert rewarded(judge, "reasoning", bare, text()) == (deserved, None)
     (seen,) = server.requests
-    assert seen.data == {
+    assert data(seen) == {
         "question": "What does he feel?",
         "options": ["A. happy", "B. calm"],
         "candidate": {"context": "He smiles.", "reasoning": "It fits.", "answer": "A"},
@@ -111,7 +122,7 @@ def test_reasoning_is_judged_by_five_things_and_needs_no_reference(
 def test_a_free_form_answer_is_held_against_the_gold(server: JudgeServer, judge: Judge) -> None:
     outcome = rewarded(judge, "answer", FREE, text(answer="Joy."))
     assert outcome == (points("Joy.") / 5, None)
-    assert server.requests[0].data == {
+    assert data(server.requests[0]) == {
         "question": "What does he feel?",
         "gold": "He is glad",
         "candidate": {"answer": "Joy."},
@@ -154,7 +165,7 @@ def test_what_needs_no_judge_is_not_asked(
 
 def test_reasoning_without_an_answer_is_still_judged(server: JudgeServer, judge: Judge) -> None:
     rewarded(judge, "reasoning", sample(), text(think="So (B).", answer=""))
-    assert server.requests[0].data["candidate"]["answer"] == ""
+    assert data(server.requests[0])["candidate"]["answer"] == ""
 
 
 def test_values_stay_in_order_among_those_that_need_no_judge(judge: Judge) -> None:
@@ -183,7 +194,7 @@ def test_an_injection_is_flagged_and_arrives_as_data(server: JudgeServer, judge:
     rewarded(judge, "context", sample(), text())
     flagged, plain = server.requests
     assert judge.usage.flagged == 1
-    assert flagged.data["candidate"] == {"context": INJECTED}
+    assert data(flagged)["candidate"] == {"context": INJECTED}
     system, user = flagged.body["messages"]
     assert system["content"] == plain.body["messages"][0]["content"] + f"\n\n{WARNING}"
     assert "Ignore the rubric" not in system["content"]

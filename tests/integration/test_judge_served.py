@@ -1,65 +1,21 @@
 """The judge against `transformers serve`: another's server, a model with weights on disk."""
 
 import asyncio
-import os
 import random
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from serving import served
 from tiny_judge import build_tiny_judge, query
 
 from triptych.data.sample import Reference, Sample
+from triptych.endpoint import EndpointError
 from triptych.rewards import Unscored, score
-from triptych.rewards.judge import Judge, JudgeConfig, JudgeError, judge_reward
+from triptych.rewards.judge import Judge, JudgeConfig, judge_reward
 from triptych.stages.prompt import ProblemType
 
 pytestmark = pytest.mark.slow
-
-_START_SECONDS = 180
-
-
-@contextmanager
-def served(model: Path, log: Path) -> Iterator[str]:
-    """`transformers serve` on a free port; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ["serve", str(model), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    command = Path(sys.executable).with_name("transformers")
-    with (
-        log.open("wb") as file,
-        subprocess.Popen(
-            [command, *words],
-            stdout=file,
-            stderr=file,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        ) as process,
-    ):
-        try:
-            _await(f"http://127.0.0.1:{port}/health", process, log)
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            process.terminate()
-
-
-def _await(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    end = time.monotonic() + _START_SECONDS
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise AssertionError(f"transformers serve did not start:\n{log.read_text()[-3000:]}")
 
 
 def settings(url: str, model: Path, **more: Any) -> JudgeConfig:
@@ -109,7 +65,7 @@ def test_a_model_that_keeps_to_json_gives_the_scores_that_are_due(
         assert judge.usage.completion_tokens > 24 * 3
 
         other = settings(url, model.with_name("other"), max_failures=3)
-        with Judge(other) as wrong, pytest.raises(JudgeError, match=r"failed 3; .* pinned to"):
+        with Judge(other) as wrong, pytest.raises(EndpointError, match=r"failed 3; .* pinned to"):
             asyncio.run(wrong.score([one for one, _ in asked[:6]]))
 
 
@@ -128,6 +84,8 @@ def test_a_model_that_writes_nonsense_scores_nothing_and_stops_the_run(
         with Judge(settings(url, nonsense, max_failures=50)) as judge:
             outcomes = asyncio.run(judge.score([query(rng)[0] for _ in range(6)]))
             assert set(outcomes) == {Unscored.BAD_REPLY}
-        expectation = pytest.raises(JudgeError, match=r"3 items in a row .* \(bad_reply 3; .*JSON")
+        expectation = pytest.raises(
+            EndpointError, match=r"3 items in a row .* \(bad_reply 3; .*JSON"
+        )
         with Judge(settings(url, nonsense, max_failures=3)) as judge, expectation:
             asyncio.run(judge.score([query(rng)[0] for _ in range(6)]))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from judging import Answer, JudgeServer, Seen, completion, config
+from judging import Answer, JudgeServer, Seen, completion, config, what
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from triptych.cli.main import main
@@ -163,7 +163,7 @@ def test_rule_rewards(train: Any, questions: Sequence[Sample]) -> None:
 
 def judged(seen: Seen) -> Answer:
     """For each of the five things one point or none, by what the item is."""
-    points = zlib.crc32(seen.item.encode())
+    points = zlib.crc32(what(seen).encode())
     marks = {name: points >> place & 1 for place, name in enumerate(REASONING.criteria)}
     return Answer(200, completion(json.dumps(marks)))
 

@@ -1,7 +1,6 @@
 """An LLM judge for contexts, reasoning and free-form answers, on any OpenAI-compatible server."""
 
 from triptych.rewards.judge.config import JudgeConfig
-from triptych.rewards.judge.failures import JudgeError
 from triptych.rewards.judge.judge import Judge
 from triptych.rewards.judge.request import Query
 from triptych.rewards.judge.reward import JudgedStage, JudgeReward, judge_reward
@@ -15,7 +14,6 @@ __all__ = [
     "REASONING",
     "Judge",
     "JudgeConfig",
-    "JudgeError",
     "JudgeReward",
     "JudgeUsage",
     "JudgedStage",

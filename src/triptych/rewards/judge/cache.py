@@ -15,7 +15,7 @@ from typing import Any
 
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
-from triptych.rewards.judge.failures import JudgeError
+from triptych.endpoint import EndpointError
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class ReplyCache:
     """A file of scored replies. Threads may share it, and so may processes.
 
     Raises:
-        JudgeError: the file cannot be opened, or holds something else.
+        EndpointError: the file cannot be opened, or holds something else.
     """
 
     def __init__(self, path: Path) -> None:
@@ -84,7 +84,7 @@ class ReplyCache:
                 self._database.close()
                 raise
         except (OSError, sqlite3.Error) as error:
-            raise JudgeError(
+            raise EndpointError(
                 f"judge.cache: {self._path} cannot be used as a cache ({error}); name a new file "
                 "on a local disk"
             ) from error
@@ -93,7 +93,7 @@ class ReplyCache:
         """The reply that is kept under a key.
 
         Raises:
-            JudgeError: the file is damaged.
+            EndpointError: the file is damaged.
         """
         query = (
             "SELECT model, rubric, score, reply, prompt_tokens, completion_tokens "
@@ -102,7 +102,7 @@ class ReplyCache:
         try:
             row = self._execute(query, key)
         except sqlite3.Error as error:
-            raise JudgeError(
+            raise EndpointError(
                 f"judge.cache: {self._path} cannot be read ({error}); remove it, or name another"
             ) from error
         return KeptReply(*row) if row else None

@@ -1,21 +1,16 @@
 """The judge: takes items, gives scores, and says why where it cannot."""
 
-import logging
-import os
 import weakref
 from collections.abc import Sequence
 from typing import Self
 
 from triptych.data.decoding import DecodePool
-from triptych.errors import ConfigError
+from triptych.endpoint.loop import LoopThread
 from triptych.rewards.base import Unscored
 from triptych.rewards.judge.config import JudgeConfig
-from triptych.rewards.judge.loop import LoopThread
 from triptych.rewards.judge.request import Query
-from triptych.rewards.judge.session import Session
+from triptych.rewards.judge.session import JudgeSession
 from triptych.rewards.judge.usage import JudgeUsage
-
-_log = logging.getLogger(__name__)
 
 
 class Judge:
@@ -30,18 +25,14 @@ class Judge:
 
     Raises:
         ConfigError: no model is named, or the key cannot be sent.
-        JudgeError: the cache cannot be used.
+        EndpointError: the cache cannot be used.
     """
 
     def __init__(self, config: JudgeConfig, pool: DecodePool | None = None) -> None:
-        if not config.model:
-            raise ConfigError(
-                "judge.model is not set; name the model as the server at judge.base_url knows it"
-            )
         self.config = config
-        self._session = Session(config, pool)
-        self._loop = LoopThread(at_end=self._session.close)
-        self._end = weakref.finalize(self, _end, self._session, self._loop, os.getpid())
+        self._session = JudgeSession(config, pool)
+        self._loop = LoopThread("judging", "the judge", self._session.close)
+        self._end = weakref.finalize(self, self._loop.close)
 
     async def score(self, queries: Sequence[Query]) -> list[float | Unscored]:
         """The score of each query in [0, 1], or why it has none.
@@ -49,8 +40,8 @@ class Judge:
         Queries that are the same are asked once, and none that is in the cache.
 
         Raises:
-            JudgeError: key, address or model are wrong, or too many queries in a row got no score;
-                from then on nothing is asked any more.
+            EndpointError: key, address or model are wrong, or too many queries in a row got no
+                score; from then on nothing is asked any more.
             MediaError: a media file cannot be decoded.
         """
         return await self._loop.run(self._session.score(queries))
@@ -58,7 +49,7 @@ class Judge:
     @property
     def usage(self) -> JudgeUsage:
         """What was done and spent so far."""
-        return self._session.usage.priced(self.config)
+        return self._session.usage
 
     def close(self) -> None:
         """Give up what is being asked, and close the connections and the cache."""
@@ -69,10 +60,3 @@ class Judge:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _end(session: Session, loop: LoopThread, owner: int) -> None:
-    if os.getpid() != owner:  # a fork of the process, without the thread
-        return
-    loop.close()
-    _log.info("judge %s: %s", session.config.model, session.usage.priced(session.config))

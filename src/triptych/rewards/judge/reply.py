@@ -1,4 +1,4 @@
-"""What comes back from a judge: the body of an HTTP response, and the score in its text.
+"""The score in a judge's reply.
 
 Nothing is guessed and nothing is clipped. A reply from which no score within the scale can be read
 is a `BadReplyError`, whatever else it says.
@@ -7,58 +7,15 @@ is a `BadReplyError`, whatever else it says.
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from triptych.endpoint.reply import BadReplyError, Reply
 from triptych.rewards.judge.rubrics import Rubric
 
 _LONGEST = 50_000  # characters; an object of a few numbers does not need them
 _SHOWN = 80  # characters of a bad reply in messages
 _END_OF_THOUGHT = "</think>"
 _OBJECT = re.compile(r'\{\s*"')
-
-
-class BadReplyError(Exception):
-    """No score can be read from a reply; the message says why."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A reply of a chat model.
-
-    Attributes:
-        text: what it says.
-        prompt_tokens: as the server counts; None where it does not say.
-        completion_tokens: likewise.
-        cut_off: whether the limit of tokens ended it.
-    """
-
-    text: str
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    cut_off: bool = False
-
-
-def read_body(body: bytes) -> Reply:
-    """The reply that a response's body holds.
-
-    Raises:
-        BadReplyError: it holds none.
-    """
-    try:
-        record = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BadReplyError("the response is not JSON") from error
-    usage = _get(record, "usage")
-    prompt_tokens, completion_tokens = (
-        _count(_get(usage, name)) for name in ("prompt_tokens", "completion_tokens")
-    )
-    choice = _get(record, "choices", 0)
-    if not isinstance(message := _get(choice, "message"), dict):
-        raise BadReplyError("the response holds no message")
-    text = _text(message.get("content"))
-    cut_off = _get(choice, "finish_reason") == "length"
-    return Reply(text, prompt_tokens, completion_tokens, cut_off)
 
 
 def read_score(reply: Reply, rubric: Rubric) -> float:
@@ -132,24 +89,3 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _JSON = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_without_repetition)
-
-
-def _get(value: Any, *path: str | int) -> Any:
-    """What stands there, or None."""
-    for name in path:
-        try:
-            value = value[name]
-        except (LookupError, TypeError):
-            return None
-    return value
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None
-
-
-def _text(content: Any) -> str:
-    """A message's content: a text, parts of which some are text, or nothing at all."""
-    if isinstance(content, list):
-        return "".join(text for part in content if isinstance(text := _get(part, "text"), str))
-    return content if isinstance(content, str) else ""

@@ -9,17 +9,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from triptych.data.sample import Media
+from triptych.endpoint.chat import ChatMessages, Part, text_part
 from triptych.rewards.judge.config import JudgeConfig
 from triptych.rewards.judge.rubrics import WARNING, Rubric
 from triptych.settings import plain
-
-Part: TypeAlias = dict[str, Any]
-"""A part of a message's content: a text, an image or a sound."""
-
-Messages: TypeAlias = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class Query:
     media: Sequence[Media] = ()
 
 
-def messages(query: Query, parts: Sequence[Part] = (), *, flagged: bool = False) -> Messages:
+def messages(query: Query, parts: Sequence[Part] = (), *, flagged: bool = False) -> ChatMessages:
     """The chat messages of a query.
 
     Args:
@@ -52,7 +48,7 @@ def messages(query: Query, parts: Sequence[Part] = (), *, flagged: bool = False)
         instructions += f"\n\n{WARNING}"
     facts = {name: value for name, value in query.facts.items() if value is not None}
     text = _json({**facts, "candidate": query.candidate})
-    content = [*parts, {"type": "text", "text": text}] if parts else text
+    content = [*parts, text_part(text)] if parts else text
     return [
         {"role": "system", "content": instructions},
         {"role": "user", "content": content},

@@ -77,7 +77,7 @@ class JudgeReward:
             nothing to compare with.
 
         Raises:
-            JudgeError: the judge cannot be used, or gave no scores too often.
+            EndpointError: the judge cannot be used, or gave no scores too often.
             DataError: a sample is malformed, or a column has the wrong length.
             MediaError: a media file cannot be decoded.
         """

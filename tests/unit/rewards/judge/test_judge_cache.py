@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from triptych.rewards.judge import JudgeConfig, JudgeError, JudgeUsage
+from triptych.endpoint import EndpointError
+from triptych.endpoint.reply import Reply
+from triptych.rewards.judge import JudgeConfig, JudgeUsage
 from triptych.rewards.judge.cache import KeptReply, ReplyCache
-from triptych.rewards.judge.reply import Reply
 
 KEPT = KeptReply("judge", "context 1", 0.6, '{"score": 3}', 100, 7)
 
@@ -121,7 +122,7 @@ def test_a_writer_waits_for_another_process_that_writes(path: Path) -> None:
 def test_a_file_that_is_something_else_is_refused_and_left_as_it_is(path: Path) -> None:
     path.parent.mkdir()
     path.write_text("my novel, chapter one\n" * 100)
-    with pytest.raises(JudgeError, match=r"judge\.cache: .*cache\.sqlite cannot be used"):
+    with pytest.raises(EndpointError, match=r"judge\.cache: .*cache\.sqlite cannot be used"):
         ReplyCache(path)
     assert path.read_text().startswith("my novel")
 
@@ -130,7 +131,7 @@ def test_a_file_that_is_something_else_is_refused_and_left_as_it_is(path: Path) 
     database.execute("CREATE TABLE recipes (name TEXT)")
     database.close()
     before = path.read_bytes()
-    with pytest.raises(JudgeError, match="it holds something else"):
+    with pytest.raises(EndpointError, match="it holds something else"):
         ReplyCache(path)
     assert path.read_bytes() == before
 
@@ -140,13 +141,13 @@ def test_a_cache_of_a_later_version_is_refused(path: Path) -> None:
     database = sqlite3.connect(path)
     database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(JudgeError, match="it holds something else"):
+    with pytest.raises(EndpointError, match="it holds something else"):
         ReplyCache(path)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(JudgeError, match=r"judge\.cache: .*file/cache cannot be used"):
+    with pytest.raises(EndpointError, match=r"judge\.cache: .*file/cache cannot be used"):
         ReplyCache(tmp_path / "file" / "cache")
 
 
@@ -159,7 +160,7 @@ def test_a_file_that_is_damaged_later_is_named(path: Path) -> None:
     data[4096:] = b"\x99" * (len(data) - 4096)
     path.write_bytes(data)
     cache = ReplyCache(path)
-    with pytest.raises(JudgeError, match=r"cannot be read .*remove it"):
+    with pytest.raises(EndpointError, match=r"cannot be read .*remove it"):
         cache.get("150")
     cache.close()
 

@@ -1,12 +1,12 @@
 import json
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from triptych.endpoint.reply import BadReplyError, Reply
 from triptych.rewards.judge import CONTEXT, REASONING
-from triptych.rewards.judge.reply import BadReplyError, Reply, read_body, read_score
+from triptych.rewards.judge.reply import read_score
 
 
 def score(text: str) -> float:
@@ -81,51 +81,8 @@ def test_several_criteria_are_shares_and_none_may_be_missing() -> None:
 
 def test_a_reply_that_was_cut_off_says_so() -> None:
     with pytest.raises(BadReplyError, match=r"broken JSON object \(cut off; raise judge.max_tok"):
-        read_score(Reply('{"score": ', cut_off=True), CONTEXT)
-    assert read_score(Reply('{"score": 3} as', cut_off=True), CONTEXT) == 0.6
-
-
-def body(**choice: Any) -> bytes:
-    return json.dumps({"choices": [choice], "usage": {"prompt_tokens": 9}}).encode()
-
-
-def test_a_response_holds_a_reply() -> None:
-    whole = {
-        "choices": [{"message": {"content": "hi"}, "finish_reason": "length"}],
-        "usage": {"prompt_tokens": 9, "completion_tokens": 2},
-    }
-    assert read_body(json.dumps(whole).encode()) == Reply("hi", 9, 2, cut_off=True)
-    parts = [{"type": "text", "text": "h"}, {"type": "other"}, {"type": "text", "text": "i"}]
-    assert read_body(body(message={"content": parts})) == Reply("hi", 9, None)
-    assert read_body(body(message={"content": None, "refusal": "no"})) == Reply("", 9, None)
-
-
-@pytest.mark.parametrize(
-    "response",
-    [
-        b"",
-        b"<html>",
-        b"\xff\xfe\x00",
-        b"null",
-        b"[]",
-        b"{}",
-        b'{"choices": []}',
-        b'{"choices": {}}',
-        b'{"choices": [null]}',
-        b'{"choices": [{"message": "hi"}]}',
-        b"[" * 100_000,
-    ],
-    ids=lambda value: value[:20].decode("latin-1"),
-)
-def test_a_response_without_a_reply(response: bytes) -> None:
-    with pytest.raises(BadReplyError, match="the response"):
-        read_body(response)
-
-
-@pytest.mark.parametrize("count", [-1, 1.5, "9", True, None, []])
-def test_a_count_of_tokens_that_is_none_is_not_taken(count: Any) -> None:
-    whole = {"choices": [{"message": {"content": "hi"}}], "usage": {"prompt_tokens": count}}
-    assert read_body(json.dumps(whole).encode()).prompt_tokens is None
+        read_score(Reply('{"score": ', finish_reason="length"), CONTEXT)
+    assert read_score(Reply('{"score": 3} as', finish_reason="length"), CONTEXT) == 0.6
 
 
 @given(st.text(alphabet='{}[]":,0123456789.-eE score\\nulltrefasNI<think>/'))

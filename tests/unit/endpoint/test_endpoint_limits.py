@@ -1,20 +1,13 @@
 import asyncio
 import email.utils
 import time
-from collections.abc import Awaitable, Callable
 
 import pytest
 
-from triptych.rewards import Unscored
-from triptych.rewards.judge import JudgeError
-from triptych.rewards.judge.failures import (
-    Failure,
-    Remedy,
-    failure_of_status,
-    seconds_to_wait,
-)
-from triptych.rewards.judge.limits import Breaker, Flights, Pace
-from triptych.rewards.judge.loop import LoopThread
+from triptych.endpoint import EndpointError, FailureReason
+from triptych.endpoint.failures import Failure, Remedy, failure_of_status, seconds_to_wait
+from triptych.endpoint.limits import Breaker, Pace
+from triptych.endpoint.loop import LoopThread
 
 
 class Clock:
@@ -68,27 +61,32 @@ def test_who_waits_together_is_let_through_one_by_one() -> None:
     assert turns == [1.0, 2.0, 3.0]
 
 
-LATE = Failure(Unscored.TIMEOUT, "too late")
-DOWN = Failure(Unscored.UNAVAILABLE, "refused")
+LATE = Failure(FailureReason.TIMEOUT, "too late")
+DOWN = Failure(FailureReason.UNAVAILABLE, "refused")
+ADVICE = {FailureReason.TIMEOUT: "wait", FailureReason.UNAVAILABLE: "see that the server runs"}
+
+
+def new_breaker(limit: int) -> Breaker:
+    return Breaker(limit, "judge m at http://a/v1", "score", ADVICE)
 
 
 def test_the_breaker_opens_after_failures_in_a_row_and_says_what_to_do() -> None:
-    breaker = Breaker(3, "judge m at http://a/v1")
+    breaker = new_breaker(3)
     breaker.failed(DOWN)
     breaker.failed(DOWN)
     breaker.check()
     with pytest.raises(
-        JudgeError,
+        EndpointError,
         match=r"^judge m at http://a/v1: 3 items in a row got no score \(unavailable 2, timeout 1; "
         r"the last: too late\); see that the server runs",
     ):
         breaker.failed(LATE)
-    with pytest.raises(JudgeError, match="3 items in a row"):
+    with pytest.raises(EndpointError, match="3 items in a row"):
         breaker.check()
 
 
 def test_a_score_in_between_closes_the_row() -> None:
-    breaker = Breaker(2, "judge")
+    breaker = new_breaker(2)
     for _ in range(5):
         breaker.failed(DOWN)
         breaker.passed()
@@ -96,56 +94,51 @@ def test_a_score_in_between_closes_the_row() -> None:
 
 
 def test_what_says_nothing_about_others_does_not_count() -> None:
-    breaker = Breaker(1, "judge")
+    breaker = new_breaker(1)
     breaker.failed(LATE, counts=False)
     assert breaker.last_cause == "too late"
     breaker.check()
 
 
 def test_a_breaker_that_is_open_stays_open() -> None:
-    breaker = Breaker(2, "judge")
-    with pytest.raises(JudgeError, match="judge: no key"):
+    breaker = new_breaker(2)
+    with pytest.raises(EndpointError, match="v1: no key"):
         breaker.open("no key")
     breaker.passed()
-    with pytest.raises(JudgeError, match="judge: no key"):
+    with pytest.raises(EndpointError, match="v1: no key"):
         breaker.check()
 
 
-@pytest.mark.parametrize(
-    ("reason", "advice"),
-    [
-        (Unscored.TIMEOUT, "judge.timeout"),
-        (Unscored.BAD_REPLY, "judge.max_tokens"),
-        (Unscored.FAILED, "the server refuses"),
-    ],
-)
-def test_what_to_do_follows_from_the_commonest_cause(reason: Unscored, advice: str) -> None:
-    with pytest.raises(JudgeError, match=advice):
-        Breaker(1, "judge").failed(Failure(reason, "why"))
+def test_what_to_do_follows_from_the_commonest_cause() -> None:
+    breaker = new_breaker(3)
+    breaker.failed(LATE)
+    breaker.failed(LATE)
+    with pytest.raises(EndpointError, match=r"\(timeout 2, unavailable 1; .*\); wait$"):
+        breaker.failed(DOWN)
 
 
 @pytest.mark.parametrize(
     ("status", "reason", "remedy"),
     [
-        (408, Unscored.TIMEOUT, Remedy.RETRY),
-        (409, Unscored.UNAVAILABLE, Remedy.RETRY),
-        (425, Unscored.UNAVAILABLE, Remedy.RETRY),
-        (429, Unscored.UNAVAILABLE, Remedy.RETRY),
-        (500, Unscored.UNAVAILABLE, Remedy.RETRY),
-        (503, Unscored.UNAVAILABLE, Remedy.RETRY),
-        (504, Unscored.TIMEOUT, Remedy.RETRY),
-        (529, Unscored.UNAVAILABLE, Remedy.RETRY),
-        (400, Unscored.FAILED, Remedy.NONE),
-        (413, Unscored.FAILED, Remedy.NONE),
-        (422, Unscored.FAILED, Remedy.NONE),
-        (401, Unscored.UNAVAILABLE, Remedy.STOP),
-        (402, Unscored.UNAVAILABLE, Remedy.STOP),
-        (403, Unscored.UNAVAILABLE, Remedy.STOP),
-        (404, Unscored.UNAVAILABLE, Remedy.STOP),
-        (405, Unscored.UNAVAILABLE, Remedy.STOP),
+        (408, FailureReason.TIMEOUT, Remedy.RETRY),
+        (409, FailureReason.UNAVAILABLE, Remedy.RETRY),
+        (425, FailureReason.UNAVAILABLE, Remedy.RETRY),
+        (429, FailureReason.UNAVAILABLE, Remedy.RETRY),
+        (500, FailureReason.UNAVAILABLE, Remedy.RETRY),
+        (503, FailureReason.UNAVAILABLE, Remedy.RETRY),
+        (504, FailureReason.TIMEOUT, Remedy.RETRY),
+        (529, FailureReason.UNAVAILABLE, Remedy.RETRY),
+        (400, FailureReason.FAILED, Remedy.NONE),
+        (413, FailureReason.FAILED, Remedy.NONE),
+        (422, FailureReason.FAILED, Remedy.NONE),
+        (401, FailureReason.UNAVAILABLE, Remedy.STOP),
+        (402, FailureReason.UNAVAILABLE, Remedy.STOP),
+        (403, FailureReason.UNAVAILABLE, Remedy.STOP),
+        (404, FailureReason.UNAVAILABLE, Remedy.STOP),
+        (405, FailureReason.UNAVAILABLE, Remedy.STOP),
     ],
 )
-def test_what_a_status_means(status: int, reason: Unscored, remedy: Remedy) -> None:
+def test_what_a_status_means(status: int, reason: FailureReason, remedy: Remedy) -> None:
     failure = failure_of_status(status, "words", None, {"retry-after": "2"})
     assert (failure.reason, failure.remedy) == (reason, remedy)
     assert failure.cause == f"HTTP {status}: words"
@@ -184,79 +177,6 @@ def test_retry_after_as_a_date(zone: str) -> None:
     assert 3500 < seconds_to_wait({"retry-after": date}) <= 3600
 
 
-class Work:
-    """Something that takes until it is let go, and counts how often it was begun."""
-
-    def __init__(self) -> None:
-        self.begun = self.cancelled = 0
-        self.may_end = asyncio.Event()
-
-    async def __call__(self) -> int:
-        self.begun += 1
-        try:
-            await self.may_end.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        return self.begun
-
-
-def in_a_loop(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
-    def run() -> None:
-        async def main() -> None:
-            await test()
-
-        asyncio.run(main())
-
-    return run
-
-
-@in_a_loop
-async def test_the_same_work_is_done_once_while_it_goes_on() -> None:
-    flights, work = Flights[int](), Work()
-    first, second = (asyncio.create_task(flights.join("a", work)) for _ in range(2))
-    other = asyncio.create_task(flights.join("b", work))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert "a" in flights
-    work.may_end.set()
-    assert await first == await second
-    await other
-    assert work.begun == 2
-    assert "a" not in flights
-    await flights.join("a", work)
-    assert work.begun == 3
-
-
-@in_a_loop
-async def test_work_goes_on_while_anyone_wants_it() -> None:
-    flights, work = Flights[int](), Work()
-    first, second = (asyncio.create_task(flights.join("a", work)) for _ in range(2))
-    await asyncio.sleep(0.01)
-    first.cancel()
-    await asyncio.sleep(0.01)
-    assert work.cancelled == 0
-    second.cancel()
-    await asyncio.sleep(0.01)
-    assert work.cancelled == 1
-    assert "a" not in flights
-    work.may_end.set()
-    assert await flights.join("a", work) == 2
-
-
-@in_a_loop
-async def test_who_shares_work_shares_its_error() -> None:
-    async def fail() -> int:
-        await asyncio.sleep(0)
-        raise ZeroDivisionError
-
-    flights = Flights[int]()
-    results = await asyncio.gather(
-        *(flights.join("a", fail) for _ in range(3)), return_exceptions=True
-    )
-    assert [type(result) for result in results] == [ZeroDivisionError] * 3
-
-
 def test_a_loop_of_its_own_outlives_those_of_its_callers() -> None:
     ended: list[str] = []
 
@@ -272,7 +192,7 @@ def test_a_loop_of_its_own_outlives_those_of_its_callers() -> None:
         finally:
             ended.append("cancelled")
 
-    thread = LoopThread(at_end)
+    thread = LoopThread("testing", "the test", at_end)
     one, other = (asyncio.run(thread.run(work())) for _ in range(2))
     assert one is other
 
@@ -287,11 +207,11 @@ def test_a_loop_of_its_own_outlives_those_of_its_callers() -> None:
         waiting = asyncio.create_task(thread.run(forever()))
         await asyncio.sleep(0.05)
         thread.close()
-        with pytest.raises(JudgeError, match="is closed"):
+        with pytest.raises(EndpointError, match="the test is closed"):
             await waiting
 
     asyncio.run(close_while_it_runs())
     assert ended == ["cancelled", "cancelled", "end"]
     thread.close()
-    with pytest.raises(JudgeError, match="is closed"):
+    with pytest.raises(EndpointError, match="the test is closed"):
         asyncio.run(thread.run(work()))

@@ -1,4 +1,4 @@
-"""How a judge can fail: what becomes of an item, and what stops the run."""
+"""How a request can fail: what becomes of an item, and what stops the run."""
 
 import email.utils
 import math
@@ -9,11 +9,26 @@ from datetime import UTC
 from enum import StrEnum
 
 from triptych.errors import TriptychError
-from triptych.rewards.base import Unscored
 
 
-class JudgeError(TriptychError):
-    """A judge cannot be used, or gave no scores for too many items in a row."""
+class EndpointError(TriptychError):
+    """A model behind a server cannot be used, or gave nothing for too many items in a row."""
+
+
+class FailureReason(StrEnum):
+    """Why an item got nothing, in one word to count by."""
+
+    TIMEOUT = "timeout"
+    """No whole reply came in time, however often it was asked."""
+
+    UNAVAILABLE = "unavailable"
+    """The server could not be reached, or refused for now: connection, rate limit, server error."""
+
+    BAD_REPLY = "bad_reply"
+    """A reply came, and what was wanted could not be read from it."""
+
+    FAILED = "failed"
+    """The server refuses this request: it is too long, or has a field that it does not know."""
 
 
 class Remedy(StrEnum):
@@ -31,7 +46,7 @@ class Remedy(StrEnum):
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a request gave no score.
+    """Why a request gave nothing.
 
     Attributes:
         reason: what an item is recorded with that is not asked again.
@@ -39,13 +54,15 @@ class Failure:
         remedy: what may help.
         status: of the HTTP response, where there was one.
         retry_after: seconds that the server wants to be left alone for.
+        advice: what to do about it, where the status does not say (`Remedy.STOP`).
     """
 
-    reason: Unscored
+    reason: FailureReason
     cause: str
     remedy: Remedy = Remedy.RETRY
     status: int | None = None
     retry_after: float = 0.0
+    advice: str = ""
 
 
 class RequestError(Exception):
@@ -75,13 +92,13 @@ def failure_of_status(
     cause = f"HTTP {status}: {cause}" if cause else f"HTTP {status}"
     wait = seconds_to_wait(headers)
     if code in _OUT_OF_FUNDS:
-        return Failure(Unscored.UNAVAILABLE, cause, Remedy.STOP, status)
+        return Failure(FailureReason.UNAVAILABLE, cause, Remedy.STOP, status)
     if status in _TO_RETRY or status >= 500:
-        reason = Unscored.TIMEOUT if status in (408, 504) else Unscored.UNAVAILABLE
+        reason = FailureReason.TIMEOUT if status in (408, 504) else FailureReason.UNAVAILABLE
         return Failure(reason, cause, Remedy.RETRY, status, wait)
     if status in _OF_THE_REQUEST:
-        return Failure(Unscored.FAILED, cause, Remedy.NONE, status)
-    return Failure(Unscored.UNAVAILABLE, cause, Remedy.STOP, status)
+        return Failure(FailureReason.FAILED, cause, Remedy.NONE, status)
+    return Failure(FailureReason.UNAVAILABLE, cause, Remedy.STOP, status)
 
 
 def seconds_to_wait(headers: Mapping[str, str]) -> float:

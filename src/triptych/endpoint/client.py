@@ -9,20 +9,17 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from enum import StrEnum
 from typing import Any
 
 import openai
 
+from triptych.endpoint.chat import ChatMessages
+from triptych.endpoint.config import EndpointConfig
+from triptych.endpoint.failures import Failure, FailureReason, RequestError, failure_of_status
+from triptych.endpoint.reply import BadReplyError, Reply, read_body
 from triptych.errors import ConfigError
-from triptych.rewards.base import Unscored
-from triptych.rewards.judge.config import JudgeConfig
-from triptych.rewards.judge.failures import Failure, Remedy, RequestError, failure_of_status
-from triptych.rewards.judge.reply import BadReplyError, Reply, read_body
-from triptych.rewards.judge.request import Messages, sampling
-from triptych.rewards.judge.rubrics import Rubric
 
 _log = logging.getLogger(__name__)
 
@@ -36,27 +33,22 @@ _REMOVED = "[key]"
 _SHORTEST_SECRET = 8  # characters; what local servers are given ("EMPTY") is an ordinary word
 
 
-class ReplyForm(StrEnum):
-    """How a server is asked to hold its reply to JSON, the strictest first."""
-
-    JSON_SCHEMA = "json_schema"
-    JSON_OBJECT = "json_object"
-    TEXT = "text"
-
-
 class Client:
     """Sends requests to one server. Lives in one event loop.
 
     Args:
-        config: of the judge.
+        config: which server and model.
         before_request: awaited before every request; what it raises is raised.
 
     Raises:
-        ConfigError: the key cannot be sent in a header.
+        ConfigError: no model is named, or the key cannot be sent in a header.
     """
 
-    def __init__(self, config: JudgeConfig, before_request: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, config: EndpointConfig, before_request: Callable[[], Awaitable[None]]
+    ) -> None:
         self._config, self._before_request = config, before_request
+        self._model = config.named_model
         self._key = _key_from_environment(config.api_key_env)
         self._openai = openai.AsyncOpenAI(
             base_url=config.base_url,
@@ -64,69 +56,44 @@ class Client:
             max_retries=0,
             timeout=config.timeout,
         )
-        self._form = ReplyForm.JSON_SCHEMA
-        self._form_is_known = False
 
-    async def ask(self, messages: Messages, rubric: Rubric) -> Reply:
-        """The server's reply.
+    async def complete(self, messages: ChatMessages, fields: Mapping[str, Any]) -> Reply:
+        """The server's reply to some messages.
 
-        A server that refuses the form of the reply is asked for the next looser one, which is
-        remembered once it was accepted.
+        Args:
+            messages: of the chat.
+            fields: further ones of the request; those of `extra_body` come on top.
 
         Raises:
             RequestError: there is none.
         """
-        if self._form_is_known:
-            return await self._request(messages, rubric, self._form)
-        refused: RequestError | None = None
-        for form in ReplyForm:
-            try:
-                reply = await self._request(messages, rubric, form)
-            except RequestError as error:
-                if error.failure.remedy is not Remedy.NONE:
-                    raise
-                refused = refused or error
-            else:
-                self._settle(form)
-                return reply
-        assert refused is not None
-        raise refused
-
-    def _settle(self, form: ReplyForm) -> None:
-        if not self._form_is_known and form is not ReplyForm.JSON_SCHEMA:
-            _log.info("%s: refuses json_schema, takes %s", self._config.base_url, form)
-        self._form, self._form_is_known = form, True
-
-    async def _request(self, messages: Messages, rubric: Rubric, form: ReplyForm) -> Reply:
         await self._before_request()
-        outcome = await self._post(messages, rubric, form)
+        outcome = await self._post(messages, fields)
         if isinstance(outcome, Failure):
             raise RequestError(outcome)
         try:
-            reply = read_body(outcome)
-            return replace(reply, text=self._without_key(reply.text))
+            return self._reply_without_key(read_body(outcome))
         except BadReplyError as error:
-            cause = str(error)
-        raise RequestError(Failure(Unscored.BAD_REPLY, cause))
+            cause = self._shown(str(error))
+        raise RequestError(Failure(FailureReason.BAD_REPLY, cause))
 
-    async def _post(self, messages: Any, rubric: Rubric, form: ReplyForm) -> bytes | Failure:
+    async def _post(self, messages: Any, fields: Mapping[str, Any]) -> bytes | Failure:
         """The response's body. Failures are returned: a raised one would carry its cause along."""
         create = self._openai.chat.completions.with_raw_response.create
+        body = {**fields, **self._config.extra_body}
+        if self._config.stream:
+            # Not told to the library: it would hand out events, and leave errors to us.
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
         try:
             # Of the whole reply: the client's own limit starts anew with every byte.
             async with asyncio.timeout(self._config.timeout):
-                response = await create(
-                    model=self._config.model or "",
-                    messages=messages,
-                    extra_body=self._config.extra_body,
-                    **_response_format(form, rubric),
-                    **sampling(self._config),
-                )
+                response = await create(model=self._model, messages=messages, extra_body=body)
                 return bytes(response.content)
         except (TimeoutError, openai.APITimeoutError):
             return Failure(
-                Unscored.TIMEOUT,
-                f"no whole reply within {self._config.timeout:g} s (judge.timeout)",
+                FailureReason.TIMEOUT,
+                f"no whole reply within {self._config.timeout:g} s "
+                f"({self._config.section}.timeout)",
             )
         except openai.APIStatusError as error:
             headers = {name.lower(): value for name, value in error.response.headers.items()}
@@ -135,9 +102,8 @@ class Client:
             )
         except openai.APIError as error:
             cause = error.__cause__ or error
-            return Failure(
-                Unscored.UNAVAILABLE, self._shown(f"{type(cause).__name__}: {cause or 'no words'}")
-            )
+            words = f"{type(cause).__name__}: {cause or 'no words'}"
+            return Failure(FailureReason.UNAVAILABLE, self._shown(words))
 
     async def model_names(self) -> list[str]:
         """The models that the server says it has; none where it does not say."""
@@ -147,6 +113,15 @@ class Client:
                 return [self._shown(model.id) for model in page.data]
         except Exception:  # only asked in order to help
             return []
+
+    def _reply_without_key(self, reply: Reply) -> Reply:
+        return replace(
+            reply,
+            text=self._without_key(reply.text),
+            reasoning=self._without_key(reply.reasoning),
+            refusal=self._without_key(reply.refusal),
+            finish_reason=self._shown(reply.finish_reason) if reply.finish_reason else None,
+        )
 
     def _without_key(self, text: str) -> str:
         is_secret = len(self._key) >= _SHORTEST_SECRET
@@ -170,17 +145,6 @@ def _key_from_environment(variable: str) -> str:
             "sent; set it anew"
         )
     return key
-
-
-def _response_format(form: ReplyForm, rubric: Rubric) -> dict[str, Any]:
-    match form:
-        case ReplyForm.JSON_SCHEMA:
-            schema = {"name": rubric.name, "strict": True, "schema": rubric.schema}
-            return {"response_format": {"type": "json_schema", "json_schema": schema}}
-        case ReplyForm.JSON_OBJECT:
-            return {"response_format": {"type": "json_object"}}
-        case ReplyForm.TEXT:
-            return {}
 
 
 def _server_text(error: openai.APIStatusError) -> str:
