@@ -11,6 +11,7 @@ from triptych.generation.budgets import StageBudgets
 from triptych.generation.engine import Enforce
 
 if TYPE_CHECKING:
+    from triptych.data.messages import MessageBuilder
     from triptych.data.sample import Sample
     from triptych.models import OmniModel
 
@@ -43,6 +44,9 @@ class ModelConfig:
     """Where the model runs; auto takes a GPU when there is one."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the weights."""
+    attention: Literal["prefix", "mask"] = "prefix"
+    """How completions look back at the prompt that they share, in training: prefix computes only
+    the scores that count; mask is slower, for models whose attention cannot be replaced."""
     stage_tokens: bool = False
     """Make each stage tag one special token in place of ordinary text."""
     media: MediaBudget = MediaBudget()
@@ -94,12 +98,20 @@ def load_data(config: ModelConfig, path: Path) -> "list[Sample]":
     return with_own_sound(samples) if config.audio_in_video else samples
 
 
-def load_model(config: ModelConfig, path: str | Path | None = None) -> "OmniModel":
-    """The model of `config`, or the one at `path` loaded the same way."""
+def load_model(
+    config: ModelConfig,
+    path: str | Path | None = None,
+    messages: "MessageBuilder | None" = None,
+) -> "OmniModel":
+    """The model of `config`, or the one at `path` loaded the same way.
+
+    It is asked by `messages`; by default these ask for the stages.
+    """
     import torch
 
     from triptych.data.feature_cache import FeatureCache
     from triptych.models import LoadOptions, OmniModel
+    from triptych.models.prefix_attention import Attention
     from triptych.models.prompt import PromptEncoder
 
     pool = DecodePool(config.decode)  # its workers start while the model is being loaded
@@ -108,7 +120,9 @@ def load_model(config: ModelConfig, path: str | Path | None = None) -> "OmniMode
         device = "cuda" if torch.cuda.is_available() else "cpu"
     model = OmniModel.from_pretrained(
         path or config.model,
-        options=LoadOptions(dtype=getattr(torch, config.dtype)),
+        options=LoadOptions(
+            dtype=getattr(torch, config.dtype), attention=Attention(config.attention)
+        ),
         budget=config.media,
     )
     cache = config.cache
@@ -121,6 +135,7 @@ def load_model(config: ModelConfig, path: str | Path | None = None) -> "OmniMode
         pool=pool,
         cache=FeatureCache(cache.folder, int(cache.max_gib * 2**30)) if cache.folder else None,
         audio_in_video=config.audio_in_video,
+        messages=messages,
     )
     if config.stage_tokens:
         model.add_stage_tokens()

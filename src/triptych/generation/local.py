@@ -1,9 +1,10 @@
 """Completions from a model in this process: prefill once per prompt, expand, decode.
 
 The media encoders and the prompt run once, whatever the number of completions. Prompts of
-different length share a batch by padding on the left.
+different length share a batch by padding on the left. Sequences that have ended leave the batch.
 
-Shapes: B prompts, P longest prompt, R = B*n sequences, 3 rope axes.
+Shapes: B prompts, P longest prompt, R = B*n sequences, A of them still in the batch, V vocabulary,
+3 rope axes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from triptych.data.sample import Sample
 from triptych.generation.enforcement import Draw, Grammars
@@ -53,7 +55,7 @@ class LocalEngine:
             MediaError: a sample's media cannot be decoded.
         """
         grammars = [self.grammars.for_sample(sample, sampling) for sample in samples]
-        prompts = list(self.model.encoder.encode_all(samples))
+        prompts = list(self.model.encoder.encode_all(samples, embed=True))
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].input_ids))
         size = max(1, self.max_sequences // n)
         generators = self._generators(samples, sampling)
@@ -95,6 +97,8 @@ class LocalEngine:
                 on_step(tokens)
             if not running or step == draw.sampling.max_new_tokens - 1:
                 break
+            if len(running) <= state.batch_size / 2:
+                state.keep(sorted(running))
             logits_RV = state.step(model, torch.tensor(tokens, device=model.device))
         return [self._completion(ids, *draw.record(row)) for row, ids in enumerate(rows)]
 
@@ -122,8 +126,9 @@ class _Prefilled:
         axes: int,
     ) -> None:
         self.cache, self.logits_RV, self.axes = cache, logits_RV, axes
-        self.mask_RL, self.position_R = mask_RL, position_R
+        self.mask_AL, self.position_A = mask_RL, position_R
         self.size = logits_RV.shape[0]
+        self._row_A = torch.arange(self.size, device=logits_RV.device)
 
     @classmethod
     def run(cls, model: OmniModel, prompts: Sequence[Prompt], n: int) -> "_Prefilled":
@@ -141,18 +146,21 @@ class _Prefilled:
         cache = DynamicCache(config=model.config.get_text_config())
         # Without padding no mask is needed, and the attention kernel may take its causal path.
         padded = any(padding)
+        features = {key: value.to(device) for key, value in features.items()}
         hidden_BPH = model.decoder(
-            input_ids=ids_BP.to(device),
+            inputs_embeds=model.embed(ids_BP.to(device), features),
             position_ids=positions_3BP.to(device),
             attention_mask=mask_BP.long().to(device) if padded else None,
             past_key_values=cache,
             use_cache=True,
-            **{key: value.to(device) for key, value in features.items()},
         ).last_hidden_state
         logits_BV = model.logits(hidden_BPH[:, -1])
         next_B = torch.stack([prompt.next_position for prompt in prompts]).to(device)
         if n > 1:
             cache.batch_repeat_interleave(n)
+        cache.layers = [
+            _Roomy(each) if type(each) is DynamicLayer else each for each in cache.layers
+        ]
         return cls(
             cache,
             logits_BV.repeat_interleave(n, dim=0),
@@ -161,21 +169,75 @@ class _Prefilled:
             axes=positions_3BP.shape[0],
         )
 
+    @property
+    def batch_size(self) -> int:
+        return len(self._row_A)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these sequences, of those that are in the batch."""
+        row_K = torch.tensor(rows, device=self._row_A.device)
+        place_K = torch.searchsorted(self._row_A, row_K)
+        self.cache.batch_select_indices(place_K)
+        self._row_A, self.position_A = row_K, self.position_A[place_K]
+        if self.mask_AL is not None:
+            self.mask_AL = self.mask_AL[place_K]
+
     def step(self, model: OmniModel, token_R: Tensor) -> Tensor:
-        """Feed one token per sequence; returns the logits (R, V) of the next."""
-        if self.mask_RL is not None:
-            self.mask_RL = torch.nn.functional.pad(self.mask_RL, (0, 1), value=1)
-        hidden_R1H = model.decoder(
-            input_ids=token_R[:, None],
+        """Feed one token per sequence; returns the logits (R, V) of the next.
+
+        Those of a sequence that has left are zeros: it is drawn for as before, so that what is
+        drawn for its neighbours does not change.
+        """
+        if self.mask_AL is not None:
+            self.mask_AL = torch.nn.functional.pad(self.mask_AL, (0, 1), value=1)
+        hidden_A1H = model.decoder(
+            input_ids=token_R[self._row_A, None],
             # Explicit positions: the model's own bookkeeping (rope deltas) belongs to the last
             # forward of any kind, which need not be this batch's prefill.
-            position_ids=self.position_R.view(1, -1, 1).expand(self.axes, -1, 1),
-            attention_mask=self.mask_RL,
+            position_ids=self.position_A.view(1, -1, 1).expand(self.axes, -1, 1),
+            attention_mask=self.mask_AL,
             past_key_values=self.cache,
             use_cache=True,
         ).last_hidden_state
-        self.position_R = self.position_R + 1
-        return model.logits(hidden_R1H[:, -1])
+        self.position_A = self.position_A + 1
+        logits_AV = model.logits(hidden_A1H[:, -1])
+        if self.batch_size == self.size:
+            return logits_AV
+        return logits_AV.new_zeros(self.size, logits_AV.shape[-1]).index_copy_(
+            0, self._row_A, logits_AV
+        )
+
+
+class _Roomy(DynamicLayer):
+    """A cache layer with room for more tokens, where the one it is made of copies all for each."""
+
+    ROOM = 128  # tokens
+
+    def __init__(self, layer: DynamicLayer) -> None:
+        super().__init__()
+        self.lazy_initialization(layer.keys, layer.values)
+        self.keys, self.values = layer.keys, layer.values
+        self._buffers = [layer.keys, layer.values]
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        start = self.get_seq_length()
+        end = start + key_states.shape[-2]
+        if end > self._buffers[0].shape[-2]:
+            more = (0, 0, 0, max(self.ROOM, end - start))
+            self._buffers = [torch.nn.functional.pad(old, more) for old in (self.keys, self.values)]
+        for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, start:end] = states
+        self._show(end)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        self._buffers = [buffer[indices] for buffer in self._buffers]
+        self._show(self.get_seq_length())
+
+    def _show(self, length: int) -> None:
+        self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
 
 
 @contextmanager

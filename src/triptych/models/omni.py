@@ -3,62 +3,51 @@
 ``OmniModel`` is what the trainer and the generator hold: samples become prompts through the real
 processor, prompts and completions become log-probs through the real encoders and decoder.
 
-Shapes: B rows, L tokens of a row, P prompt tokens, N completion tokens over all rows, H hidden
-size, V vocabulary, U different sets of allowed tokens, 3 rope axes.
+Shapes: L tokens of all groups, P prompt tokens, N completion tokens of all groups, B groups, S
+tokens of the longest group, H hidden size, V vocabulary, U different sets of allowed tokens, 3 rope
+axes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, Self, cast
 
 import torch
 import transformers
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, PreTrainedModel
 
 from triptych.data.media import MediaBudget
 from triptych.data.sample import Sample
 from triptych.errors import ModelError
 from triptych.models.families import Family, family_for
+from triptych.models.log_probs import AllowedTokens, OmniOutput, score_states
+from triptych.models.prefix_attention import Attention, attention_of, set_attention
+from triptych.models.prefix_layout import Layout, shared_prefix_mask
 from triptych.models.prompt import Prompt, PromptEncoder
+from triptych.models.tower_attention import batch_segments
+from triptych.models.towers import embed_inputs, in_prompt
 from triptych.stages import DEFAULT_FORMAT, StageFormat
-
-
-class OmniOutput(NamedTuple):
-    """Per completion token: log-prob of the token, entropy of its distribution (both fp32)."""
-
-    logps_N: Tensor
-    entropies_N: Tensor
-
-
-class AllowedTokens(NamedTuple):
-    """What each completion token was chosen from, where the format was enforced.
-
-    ``masks_UV`` holds every set once, True for each token that was allowed; ``index_N`` says which
-    set stood at which completion token.
-    """
-
-    masks_UV: Tensor
-    index_N: Tensor
 
 
 @dataclass(frozen=True)
 class LoadOptions:
     """How to load a model.
 
-    dtype: weights and compute. attention: ``sdpa`` is the one that honours the shared-prefix
-    mask; eager attention misreads a boolean mask and flash attention cannot take it.
+    dtype: weights and compute. attention: how completions look back at their prompt.
     """
 
     dtype: torch.dtype = torch.float32
-    attention: str = "sdpa"
+    attention: Attention = Attention.PREFIX
 
 
 class OmniModel(nn.Module):
     """A thinker, its processor and what differs between families.
 
-    Raises ModelError when the folder or hub id holds no model or no processor that can be used.
+    Raises ModelError when the folder or hub id holds no model or no processor that can be used, or
+    a model whose attention cannot share prompts.
     """
 
     def __init__(
@@ -69,9 +58,12 @@ class OmniModel(nn.Module):
         *,
         budget: MediaBudget | None = None,
         fmt: StageFormat = DEFAULT_FORMAT,
+        attention: Attention = Attention.PREFIX,
     ) -> None:
         super().__init__()
         _check_layout(thinker, family)
+        set_attention(thinker, attention)
+        batch_segments(thinker, family)
         self.thinker = thinker
         self.processor = processor
         self.tokenizer = processor.tokenizer
@@ -107,12 +99,10 @@ class OmniModel(nn.Module):
                 "tokenizer and preprocessor files of the original model into the folder"
             ) from error
         try:
-            thinker = family.load_thinker(
-                str(path), dtype=options.dtype, attention=options.attention
-            )
+            thinker = family.load_thinker(str(path), dtype=options.dtype)
         except OSError as error:
             raise ModelError(f"{path}: no weights here ({_first_line(error)})") from error
-        return cls(thinker, processor, family, budget=budget, fmt=fmt)
+        return cls(thinker, processor, family, budget=budget, fmt=fmt, attention=options.attention)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save weights and processor as an ordinary Hugging Face folder."""
@@ -126,6 +116,11 @@ class OmniModel(nn.Module):
     @property
     def config(self) -> Any:
         return self.thinker.config
+
+    @property
+    def attention(self) -> Attention:
+        """How completions look back at their prompt."""
+        return attention_of(self.thinker)
 
     def encode(self, sample: Sample) -> Prompt:
         """The sample as model inputs. Decodes its media; raises MediaError by file and cause."""
@@ -168,39 +163,65 @@ class OmniModel(nn.Module):
 
     def forward(
         self,
-        input_ids_BL: Tensor,
-        position_ids_3BL: Tensor,
-        attention_mask_B1LL: Tensor,
+        input_ids_L: Tensor,
+        position_ids_3L: Tensor,
+        layout: Layout,
         features: dict[str, Tensor],
-        source_N2: Tensor,
+        source_N: Tensor,
         targets_N: Tensor,
         allowed: AllowedTokens | None = None,
         temperature: float = 1.0,
     ) -> OmniOutput:
-        """Log-probs of completion tokens; see `score_tokens`.
+        """Log-probs of completion tokens; see `log_probs.score_tokens`.
 
-        ``source_N2`` holds (row, column) of the hidden state that predicts each target;
-        ``attention_mask_B1LL`` is boolean, True where a query may look. The head runs on the
-        selected states only: prompt logits are never made.
+        ``source_N`` says where the hidden state stands that predicts each target. The head runs on
+        these states only: prompt logits are never made.
         """
-        hidden_BLH = self.hidden(input_ids_BL, position_ids_3BL, attention_mask_B1LL, features)
-        logits_NV = self.logits(hidden_BLH[source_N2[:, 0], source_N2[:, 1]])
-        return score_tokens(logits_NV, targets_N, allowed, temperature)
+        hidden_LH = self.hidden(input_ids_L, position_ids_3L, layout, features)
+        return self.score(hidden_LH[source_N], targets_N, allowed, temperature)
+
+    def score(
+        self,
+        hidden_NH: Tensor,
+        targets_N: Tensor,
+        allowed: AllowedTokens | None = None,
+        temperature: float = 1.0,
+    ) -> OmniOutput:
+        """Log-probs of the tokens that hidden states predict; see `score_states`."""
+        vocabulary = self.thinker.get_output_embeddings().weight.shape[0]
+        return score_states(hidden_NH, self.logits, vocabulary, targets_N, allowed, temperature)
 
     def hidden(
         self,
-        input_ids_BL: Tensor,
-        position_ids_3BL: Tensor,
-        attention_mask_B1LL: Tensor,
+        input_ids_L: Tensor,
+        position_ids_3L: Tensor,
+        layout: Layout,
         features: dict[str, Tensor],
     ) -> Tensor:
-        """The decoder's last hidden states, (B, L, H), of rows that also hold media."""
+        """The decoder's last hidden states, (L, H), of groups and the media of their prompts."""
+        prompt_mask_L = in_prompt(layout).to(input_ids_L.device)
+        inputs_LH = self.embed(input_ids_L, features, prompt_mask_L)
+        if self.attention is Attention.PREFIX:
+            return self._decode(inputs_LH[None], position_ids_3L[:, None], prefix_layout=layout)[0]
+        sizes = [group.length for group in layout]
+        hidden_BSH = self._decode(
+            pad_sequence(list(inputs_LH.split(sizes)), True),
+            pad_sequence(list(position_ids_3L.T.split(sizes)), True).permute(2, 0, 1),
+            attention_mask=shared_prefix_mask(layout).to(input_ids_L.device),
+        )
+        return torch.cat([row[:size] for row, size in zip(hidden_BSH, sizes, strict=True)])
+
+    def embed(
+        self, input_ids: Tensor, features: Mapping[str, Tensor], prompt_mask: Tensor | None = None
+    ) -> Tensor:
+        """Embeddings (..., H) of tokens and media; see `towers.embed_inputs`."""
+        return embed_inputs(self.thinker, self.family, input_ids, features, prompt_mask)
+
+    def _decode(
+        self, inputs_embeds: Tensor, position_ids: Tensor, **attention: Tensor | Layout
+    ) -> Tensor:
         output = self.decoder(
-            input_ids=input_ids_BL,
-            position_ids=position_ids_3BL,
-            attention_mask=attention_mask_B1LL,
-            use_cache=False,
-            **features,
+            inputs_embeds=inputs_embeds, position_ids=position_ids, use_cache=False, **attention
         )
         return cast(Tensor, output.last_hidden_state)
 
@@ -218,7 +239,7 @@ class OmniModel(nn.Module):
         """
         logits: Tensor = cast(Any, self.thinker).lm_head(hidden)
         logits = logits if logits.dtype == torch.float64 else logits.float()
-        return logits.index_fill(-1, self.banned_ids, -torch.inf)
+        return logits.index_fill_(-1, self.banned_ids, -torch.inf)
 
     def _banned_ids(self) -> Tensor:
         rows = self.thinker.get_output_embeddings().weight.shape[0]
@@ -226,31 +247,6 @@ class OmniModel(nn.Module):
         return torch.tensor(
             sorted({*self.family.media_token_ids(self.thinker), *beyond}), device=self.device
         )
-
-
-def score_tokens(
-    logits_NV: Tensor,
-    targets_N: Tensor,
-    allowed: AllowedTokens | None = None,
-    temperature: float = 1.0,
-) -> OmniOutput:
-    """Score tokens under the softmax of ``logits / temperature`` over what was allowed.
-
-    That is the distribution that enforced completions are drawn from; without `allowed` it is the
-    one over all tokens.
-    """
-    logits_NV = logits_NV / temperature
-    if allowed is not None:
-        # Out of autograd's sight, which would keep a mask (N, V) until the backward: the softmax
-        # itself passes no gradient to what stands at -inf.
-        with torch.no_grad():
-            logits_NV.masked_fill_((~allowed.masks_UV)[allowed.index_N], -torch.inf)
-    log_probs_NV = torch.log_softmax(logits_NV, dim=-1)
-    logps_N = log_probs_NV.gather(-1, targets_N[:, None])[:, 0]
-    with torch.no_grad():
-        probs_NV = log_probs_NV.exp()
-        entropies_N = -torch.where(probs_NV > 0, probs_NV * log_probs_NV, 0).sum(-1)
-    return OmniOutput(logps_N, entropies_N)
 
 
 def _check_layout(thinker: PreTrainedModel, family: Family) -> None:

@@ -1,18 +1,20 @@
 """One prompt, G completions, one row: the shared prefix runs once.
 
-A row is [prompt | c1 | ... | cG]. Each completion sees the prompt and itself, never its
+A group is [prompt | c1 | ... | cG]. Each completion sees the prompt and itself, never its
 neighbours, and its positions start right after the prompt on all rope axes, as if it stood
 there alone. The hidden state of the last prompt token predicts the first token of every
 completion. The result equals the naive padded batch to numerical noise, at
-(P + G*C) tokens instead of G*(P + C).
+(P + G*C) tokens instead of G*(P + C). Groups stand one behind the other, whatever their lengths:
+nothing is padded.
 
-Shapes: B rows (groups), L tokens of the longest row, P prompt, R completions of all rows in
-order, T tokens of the longest completion, N completion tokens of all rows, U different sets of
-allowed tokens, V vocabulary, 3 rope axes.
+Shapes: L tokens of all groups, P prompt, B groups, R completions of all groups in order, T tokens
+of the longest completion, N completion tokens of all groups, U different sets of allowed tokens, V
+vocabulary, 3 rope axes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -21,36 +23,37 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from triptych.models.families import Family
-from triptych.models.omni import AllowedTokens
+from triptych.models.log_probs import AllowedTokens
+from triptych.models.prefix_layout import Group, Layout
 from triptych.models.prompt import Prompt
 from triptych.stages.grammar import Choice
 
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Groups laid out for one forward. ``N`` runs row by row, completion by completion.
+    """Groups laid out for one forward. ``N`` runs group by group, completion by completion.
 
-    ``allowed`` is None where nothing was enforced.
+    ``source_N`` is where the hidden state stands that predicts each target. ``allowed`` is None
+    where nothing was enforced.
     """
 
-    input_ids_BL: Tensor
-    position_ids_3BL: Tensor
-    attention_mask_B1LL: Tensor
+    input_ids_L: Tensor
+    position_ids_3L: Tensor
+    layout: Layout
     features: dict[str, Tensor]
-    source_N2: Tensor
+    source_N: Tensor
     targets_N: Tensor
     lengths_R: Tensor
-    group_sizes_B: tuple[int, ...]
     allowed: AllowedTokens | None = None
 
     def model_inputs(self) -> dict[str, Any]:
         """Keyword arguments of ``OmniModel.forward``."""
         return {
-            "input_ids_BL": self.input_ids_BL,
-            "position_ids_3BL": self.position_ids_3BL,
-            "attention_mask_B1LL": self.attention_mask_B1LL,
+            "input_ids_L": self.input_ids_L,
+            "position_ids_3L": self.position_ids_3L,
+            "layout": self.layout,
             "features": self.features,
-            "source_N2": self.source_N2,
+            "source_N": self.source_N,
             "targets_N": self.targets_N,
             "allowed": self.allowed,
         }
@@ -69,8 +72,13 @@ class PackedBatch:
 
     @property
     def num_tokens(self) -> int:
-        """Completion tokens of all rows."""
+        """Completion tokens of all groups."""
         return int(self.targets_N.numel())
+
+    @property
+    def group_sizes_B(self) -> tuple[int, ...]:
+        """Completions of each group."""
+        return tuple(len(group.completions) for group in self.layout)
 
     @property
     def completion_mask_RT(self) -> Tensor:
@@ -94,7 +102,7 @@ def pack(
     family: Family,
     choices: Sequence[Sequence[Sequence[Choice]]] | None = None,
 ) -> PackedBatch:
-    """Lay out one row per prompt with all of its completions (token ids, none empty).
+    """Lay out each prompt once with all of its completions (token ids, none empty).
 
     ``family`` knows how media tensors of several prompts are joined. ``choices`` says for each
     token what it was chosen from, where the format was enforced.
@@ -103,49 +111,20 @@ def pack(
         raise ValueError(f"{len(prompts)} prompts but completions for {len(completions)}")
     if any(not group or any(not tokens for tokens in group) for group in completions):
         raise ValueError("every prompt needs a completion, and every completion a token")
-    rows = [_row(prompt, group) for prompt, group in zip(prompts, completions, strict=True)]
-    length = max(len(row.input_ids_L) for row in rows)
-    source_N2 = torch.cat(
-        [
-            torch.stack([torch.full_like(row.source_N, index), row.source_N], dim=-1)
-            for index, row in enumerate(rows)
-        ]
-    )
+    groups = [_group(prompt, group) for prompt, group in zip(prompts, completions, strict=True)]
+    layout = tuple(group.layout for group in groups)
+    starts = accumulate((group.length for group in layout), initial=0)
+    sources = [start + group.source_N for start, group in zip(starts, groups, strict=False)]
     return PackedBatch(
-        input_ids_BL=pad_sequence(
-            [row.input_ids_L for row in rows], batch_first=True, padding_value=pad_token_id
-        ),
-        position_ids_3BL=torch.stack(
-            [
-                torch.nn.functional.pad(row.positions_3L, (0, length - row.positions_3L.shape[1]))
-                for row in rows
-            ],
-            dim=1,
-        ),
-        attention_mask_B1LL=shared_prefix_mask(
-            pad_sequence([row.segments_L for row in rows], batch_first=True, padding_value=-1)
-        ),
+        input_ids_L=torch.cat([group.input_ids_L for group in groups]),
+        position_ids_3L=torch.cat([group.positions_3L for group in groups], dim=1),
+        layout=layout,
         features=family.collate([prompt.features for prompt in prompts]),
-        source_N2=source_N2,
+        source_N=torch.cat(sources),
         targets_N=torch.tensor([t for group in completions for c in group for t in c]),
         lengths_R=torch.tensor([len(c) for group in completions for c in group]),
-        group_sizes_B=tuple(len(group) for group in completions),
         allowed=allowed_tokens([x for g in choices for c in g for x in c]) if choices else None,
     )
-
-
-def shared_prefix_mask(segments_BL: Tensor) -> Tensor:
-    """Segments (0 prompt, 1..G completions, -1 padding) -> boolean mask (B, 1, L, L).
-
-    Causal, and across segments only back into the prompt. Padding looks at itself alone: a row
-    without any key would be NaN in the backward of some kernels.
-    """
-    query_BL1, key_B1L = segments_BL[:, :, None], segments_BL[:, None, :]
-    order_L = torch.arange(segments_BL.shape[1], device=segments_BL.device)
-    causal_LL = order_L[:, None] >= order_L[None]
-    visible_BLL = causal_LL & ((key_B1L == 0) | (key_B1L == query_BL1)) & (query_BL1 >= 0)
-    itself_LL = torch.eye(len(order_L), dtype=torch.bool, device=segments_BL.device)
-    return (visible_BLL | itself_LL)[:, None]
 
 
 def allowed_tokens(choices: Sequence[Choice]) -> AllowedTokens:
@@ -160,27 +139,26 @@ def allowed_tokens(choices: Sequence[Choice]) -> AllowedTokens:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _PackedGroup:
     input_ids_L: Tensor
     positions_3L: Tensor
-    segments_L: Tensor
+    layout: Group
     source_N: Tensor
 
 
-def _row(prompt: Prompt, group: Sequence[Sequence[int]]) -> _Row:
+def _group(prompt: Prompt, completions: Sequence[Sequence[int]]) -> _PackedGroup:
     prompt_length = prompt.input_ids.shape[0]
-    lengths = [len(tokens) for tokens in group]
+    lengths = [len(tokens) for tokens in completions]
     steps = torch.cat([torch.arange(length) for length in lengths])
     # Positions keep the dtype of the family's index: some are fractional.
     positions = (steps + prompt.next_position).to(prompt.position_ids.dtype)
     axes = prompt.position_ids.shape[0]
     own = torch.arange(prompt_length - 1, prompt_length - 1 + sum(lengths))
-    source = torch.where(steps == 0, prompt_length - 1, own)
-    return _Row(
-        input_ids_L=torch.cat([prompt.input_ids, torch.tensor([t for c in group for t in c])]),
-        positions_3L=torch.cat([prompt.position_ids, positions.expand(axes, -1)], dim=1),
-        segments_L=torch.repeat_interleave(
-            torch.arange(len(group) + 1), torch.tensor([prompt_length, *lengths])
+    return _PackedGroup(
+        input_ids_L=torch.cat(
+            [prompt.input_ids, torch.tensor([t for c in completions for t in c])]
         ),
-        source_N=source,
+        positions_3L=torch.cat([prompt.position_ids, positions.expand(axes, -1)], dim=1),
+        layout=Group(prompt_length, tuple(lengths)),
+        source_N=torch.where(steps == 0, prompt_length - 1, own),
     )

@@ -5,7 +5,7 @@ Shapes: P prompt tokens, 3 rope axes.
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +26,7 @@ from triptych.errors import MediaError
 from triptych.models.families import Family
 from triptych.models.families.base import DecodedMedia, EncodedPrompt
 from triptych.models.kept_features import KeptFeatures, KeptPrompt
+from triptych.models.towers import FrozenTowers, Variant
 from triptych.stages import StageFormat
 
 _log = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ class Prompt:
         input_ids: (P,) int64, media placeholders already expanded.
         position_ids: (3, P) rope positions from the model's own index.
         next_position: () position of the first completion token, the same on all axes.
-        features: the processor's media tensors, to be concatenated along dimension 0.
+        features: the processor's media tensors, or embeddings in the place of those that a frozen
+            tower would read; to be concatenated along dimension 0.
         notices: what decoding cut to stay in the budget.
     """
 
@@ -90,7 +92,8 @@ class PromptEncoder:
         self._messages = messages or stage_messages(fmt)
         self._cache_bytes, self._used = cache_bytes, 0
         self._told = 0
-        self._cache: OrderedDict[tuple[Any, ...], Prompt] = OrderedDict()
+        self._cache: OrderedDict[Hashable, Prompt] = OrderedDict()
+        self._towers = FrozenTowers(thinker, family)
         self._pool = pool or DecodePool()
         self._kept = KeptFeatures(cache, processor, family, budget) if cache else None
 
@@ -109,23 +112,30 @@ class PromptEncoder:
         (prompt,) = self.encode_all([sample])
         return prompt
 
-    def encode_all(self, samples: Iterable[Sample]) -> Iterator[Prompt]:
+    def encode_all(self, samples: Iterable[Sample], *, embed: bool = False) -> Iterator[Prompt]:
         """Encode samples in order; while one is being featurised, the next are being decoded.
+
+        Args:
+            samples: what to encode.
+            embed: put embeddings in the place of what the frozen towers would read, see
+                `FrozenTowers`; they run in the number format of the autocast around, if any.
 
         Raises:
             MediaError: the media of a sample cannot be decoded; it names sample, file and cause.
         """
-        for outcome in self.outcomes(samples):
+        for outcome in self.outcomes(samples, embed=embed):
             if isinstance(outcome, MediaError):
                 raise outcome
             yield outcome
 
-    def outcomes(self, samples: Iterable[Sample]) -> Iterator[Prompt | MediaError]:
+    def outcomes(
+        self, samples: Iterable[Sample], *, embed: bool = False
+    ) -> Iterator[Prompt | MediaError]:
         """As `encode_all`, but what cannot be encoded comes as an error and does not end it."""
         ahead: deque[_Begun] = deque()
         try:
             for sample in samples:
-                ahead.append(self._begin(sample))
+                ahead.append(self._begin(sample, embed=embed))
                 if len(ahead) > self._pool.limits.workers:
                     yield self._finish(ahead.popleft())
             while ahead:
@@ -137,16 +147,20 @@ class PromptEncoder:
     def clear_cache(self) -> None:
         """Forget all prompts, for instance because a media file has changed."""
         self._cache.clear()
+        self._towers.forget()
         self._used = 0
 
-    def _keep(self, key: tuple[Any, ...], prompt: Prompt) -> None:
-        if (same := self._cache.pop(key, None)) is not None:
-            self._used -= same.num_bytes
+    def _keep(self, key: Hashable, prompt: Prompt) -> None:
+        self._drop(key)
         self._cache[key] = prompt
         self._used += prompt.num_bytes
         while self._used > self._cache_bytes:
             _, oldest = self._cache.popitem(last=False)
             self._used -= oldest.num_bytes
+
+    def _drop(self, key: Hashable) -> None:
+        if (prompt := self._cache.pop(key, None)) is not None:
+            self._used -= prompt.num_bytes
 
     def _tell(self, sample: Sample, notices: Sequence[str]) -> None:
         """Say what was cut, but do not fill the screen with it."""
@@ -157,40 +171,51 @@ class PromptEncoder:
             if self._told == _TOLD_AT_MOST:
                 _log.warning("further media are cut to the budget without a line of their own")
 
-    def _begin(self, sample: Sample) -> "_Begun":
+    def _begin(self, sample: Sample, *, embed: bool) -> "_Begun":
         """Begin to decode a sample's media, unless memory or disk hold what comes of it."""
         messages = self._messages(sample)
-        key = (repr(messages), sample.media)
-        if (prompt := self._cache.get(key)) is not None:
-            self._cache.move_to_end(key)
-            return _Begun(sample, messages, key, prompt=prompt)
+        begun = _Begun(sample, messages, (repr(messages), sample.media), embed)
+        for variant in dict.fromkeys((self._variant(begun), None)):
+            if (prompt := self._cache.get((begun.key, variant))) is not None:
+                self._cache.move_to_end((begun.key, variant))
+                return replace(begun, prompt=prompt, variant=variant)
         kept_as = None
         try:
             with_sound = self._in_turns and are_films(sample.media)
             if self._kept is not None and sample.media:
                 kept_as = self._kept.key(sample.media, with_sound=with_sound)
         except MediaError as error:
-            return _Begun(sample, messages, key, error=error)
-        begun = _Begun(sample, messages, key, with_sound=with_sound, kept_as=kept_as)
+            return replace(begun, error=error)
+        begun = replace(begun, with_sound=with_sound, kept_as=kept_as)
         if self._kept is not None and kept_as is not None and kept_as in self._kept:
             return begun
         return replace(begun, decoding=self._decode(sample))
+
+    def _variant(self, begun: "_Begun") -> Variant | None:
+        """Which embeddings the prompt should hold; None for none."""
+        return self._towers.variant() if begun.embed and begun.sample.media else None
 
     def _decode(self, sample: Sample) -> "list[Future[Decoded]]":
         return [self._pool.submit(item, self._budget) for item in sample.media]
 
     def _finish(self, begun: "_Begun") -> Prompt | MediaError:
-        if begun.prompt is not None:
+        variant = self._variant(begun)
+        if begun.variant not in (None, variant):  # weights have changed since it was begun
+            begun = self._begin(begun.sample, embed=begun.embed)
+        if begun.prompt is not None and begun.variant == variant:
             return begun.prompt
         try:
             if begun.error is not None:
                 raise begun.error
-            prompt = self._encode(begun)
+            prompt = begun.prompt or self._encode(begun)
         except MediaError as error:
             named = MediaError(f"sample {begun.sample.id}: {error}")
             named.__cause__ = error
             return named
-        self._keep(begun.key, prompt)
+        if variant is not None:
+            prompt = self._towers.embed(prompt, begun.sample.media, variant)
+            self._drop((begun.key, None))  # pixels and mels, which nobody needs any more
+        self._keep((begun.key, variant), prompt)
         return prompt
 
     def _encode(self, begun: "_Begun") -> Prompt:
@@ -238,21 +263,25 @@ class _Begun:
 
     Attributes:
         messages: what the model is asked.
-        key: its name in memory.
+        key: names messages and media.
+        embed: embeddings are asked for.
+        prompt: what was in memory.
+        variant: which embeddings that holds; None for none.
         with_sound: its videos are read in turns with their sound.
         decoding: its media, being decoded; empty where they need not be.
         kept_as: the name of its media features on disk, where they are kept.
-        prompt: what was in memory.
         error: why it cannot be encoded, where that is known already.
     """
 
     sample: Sample
     messages: Messages
-    key: tuple[Any, ...]
+    key: Hashable
+    embed: bool
+    prompt: Prompt | None = None
+    variant: Variant | None = None
     with_sound: bool = False
     decoding: "Sequence[Future[Decoded]]" = ()
     kept_as: str | None = None
-    prompt: Prompt | None = None
     error: MediaError | None = None
 
     def cancel(self) -> None:

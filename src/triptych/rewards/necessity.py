@@ -247,7 +247,8 @@ def _evaluating(model: "OmniModel") -> Iterator[None]:
 
 def _measure(groups: Sequence[_Group], model: "OmniModel", rows_per_forward: int) -> None:
     """Give every body of every group its value, save where media cannot be decoded."""
-    outcomes = model.encoder.outcomes(sample for group in groups for sample in group.shown())
+    shown_samples = (sample for group in groups for sample in group.shown())
+    outcomes = model.encoder.outcomes(shown_samples, embed=True)
     measured: list[_Group] = []
     shown: list[tuple[Prompt, list[_Stage]]] = []
     for group in groups:

@@ -170,7 +170,7 @@ class GRPOTrainer(StageTrainer):
         elif len(self._restored) == len(samples):
             pairs = zip(self._restored, samples, strict=True)
             self._batches = [
-                MicroBatch.from_state(state, self.omni, part, self._grammar_of)
+                MicroBatch.from_state(state, self.omni, part, self.prompts(part), self._grammar_of)
                 for state, part in pairs
             ]
         self._restored = []
@@ -184,18 +184,17 @@ class GRPOTrainer(StageTrainer):
 
     def _roll_out(self, samples: Sequence[Sequence[Sample]]) -> list[MicroBatch]:
         step, config = self.state.global_step, self.config
-        prompts = [sample for part in samples for sample in part]
-        with self.clock("data"):
-            # Side by side; kept by the model's cache. Autocast is for the model alone.
-            for _ in self.omni.encoder.encode_all(prompts):
-                pass
+        if self.reference is not None:
+            check_reference(self.omni, self.reference)
+        asked = [sample for part in samples for sample in part]
+        # Held to the end: while they are, their frozen towers do not run again, in the rollout or
+        # wherever else.
+        prompts = self.prompts(asked)
         with self.clock("rollout"), self.accelerator.autocast():
             sampling = config.sampling(self._rollout_seed())
-            completions = self.engine.generate(prompts, config.num_generations, sampling)
+            completions = self.engine.generate(asked, config.num_generations, sampling)
         with self.clock("reward"):
-            rollout = read_and_score(
-                self.omni, prompts, completions, self.rewards, gate=config.gate
-            )
+            rollout = read_and_score(self.omni, asked, completions, self.rewards, gate=config.gate)
         weights_N1K = self.weights.at(step, [source_of(sample) for sample in rollout.samples])
         advantages_NGK, advantages_NGT = self.credit(rollout, weights_N1K)
         self._observe_rollout(rollout, weights_N1K, advantages_NGK, advantages_NGT)
@@ -206,7 +205,9 @@ class GRPOTrainer(StageTrainer):
             )
         refuse_unscored(rollout.table, weights_N1K, config.max_unscored_share)
         sizes = [len(part) for part in samples]
-        batches = micro_batches(self.omni, rollout, advantages_NGT, sizes, self._grammar_of)
+        batches = micro_batches(
+            self.omni, rollout, prompts, advantages_NGT, sizes, self._grammar_of
+        )
         return [self._with_logps(batch) for batch in batches]
 
     def credit(self, rollout: Rollout, weights_N1K: Tensor) -> tuple[Tensor, Tensor]:
@@ -347,8 +348,31 @@ class GRPOTrainer(StageTrainer):
 
 
 def frozen_copy(model: OmniModel) -> OmniModel:
-    """The model as it is now, for ever. What is not trained is shared with the live model."""
+    """The model as it is now, for ever. What is not trained is shared with the live model.
+
+    Frozen towers are thus the same, and the media embeddings of the one are those of the other.
+    """
     shared = {id(p): p for p in model.parameters() if not p.requires_grad}
     thinker = copy.deepcopy(model.thinker, shared)
-    frozen = OmniModel(thinker, model.processor, model.family, fmt=model.format)
+    frozen = OmniModel(
+        thinker, model.processor, model.family, fmt=model.format, attention=model.attention
+    )
     return frozen.requires_grad_(False).eval()
+
+
+def check_reference(model: OmniModel, reference: OmniModel) -> None:
+    """Refuse a model of which other weights are trained than when `reference` was made of it.
+
+    A weight that is trained only now is trained in both, and a tower that is frozen only now would
+    lend its embeddings to a reference whose tower is another.
+
+    Raises:
+        ConfigError: a weight was frozen or unfrozen.
+    """
+    pairs = zip(model.named_parameters(), reference.parameters(), strict=True)
+    for (name, weight), other in pairs:
+        if weight.requires_grad == (weight is other):
+            raise ConfigError(
+                f"{name} was {'unfrozen' if weight.requires_grad else 'frozen'} after the "
+                "reference model was made; freeze before training begins, or set beta to 0"
+            )

@@ -18,6 +18,7 @@ from triptych.errors import ConfigError
 from triptych.generation import Completion, StopReason
 from triptych.models.omni import OmniModel
 from triptych.models.packing import PackedBatch, pack
+from triptych.models.prompt import Prompt
 from triptych.rewards.base import RewardError, RewardFunction, RewardTable, Unscored, score
 from triptych.rewards.combine import apply_gate
 from triptych.stages import StagedOutput, parse, stage_ids
@@ -206,9 +207,10 @@ class MicroBatch:
         state: Mapping[str, Any],
         model: OmniModel,
         samples: Sequence[Sample],
+        prompts: Sequence[Prompt],
         grammar_of: GrammarOf | None = None,
     ) -> "MicroBatch":
-        """The micro-batch that `state` was taken from.
+        """The micro-batch that `state` was taken from; `prompts` are those of `samples`.
 
         Raises:
             ConfigError: `samples` are not those of the state, or the grammars not those that its
@@ -220,7 +222,8 @@ class MicroBatch:
                 f"the checkpoint stopped in the middle of a rollout on {state['sample_ids']}, but "
                 f"the data now bring {ids}; resume with the data, seed and batch sizes of the run"
             )
-        return cls(packed=_pack(model, samples, state["token_ids"], grammar_of), **state)
+        packed = _pack(model, samples, prompts, state["token_ids"], grammar_of)
+        return cls(packed=packed, **state)
 
     def _tensors(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if isinstance(value, Tensor)}
@@ -229,14 +232,15 @@ class MicroBatch:
 def micro_batches(
     model: OmniModel,
     rollout: Rollout,
+    prompts: Sequence[Prompt],
     advantages_NGT: Tensor,
     sizes: Sequence[int],
     grammar_of: GrammarOf | None = None,
 ) -> list[MicroBatch]:
     """Cut a rollout into micro-batches of `sizes` groups.
 
-    `grammar_of` is given where the rollout was enforced: its tokens are then scored among those
-    that were allowed.
+    `prompts` are those of the rollout's samples. `grammar_of` is given where the rollout was
+    enforced: its tokens are then scored among those that were allowed.
 
     Raises:
         ConfigError: a completion holds a token that its grammar does not allow.
@@ -250,7 +254,7 @@ def micro_batches(
             MicroBatch(
                 token_ids=token_ids,
                 sample_ids=[sample.id for sample in rollout.samples[here]],
-                packed=_pack(model, rollout.samples[here], token_ids, grammar_of),
+                packed=_pack(model, rollout.samples[here], prompts[here], token_ids, grammar_of),
                 advantages_RT=advantages_NGT[here, :, :longest].flatten(0, 1),
                 mask_RT=rollout.mask_NGT[here, :, :longest].flatten(0, 1),
                 stage_ids_RT=rollout.stage_ids_NGT[here, :, :longest].flatten(0, 1),
@@ -263,10 +267,10 @@ def micro_batches(
 def _pack(
     model: OmniModel,
     samples: Sequence[Sample],
+    prompts: Sequence[Prompt],
     token_ids: Sequence[Sequence[Sequence[int]]],
     grammar_of: GrammarOf | None,
 ) -> PackedBatch:
-    prompts = [model.encode(sample) for sample in samples]
     choices = None
     if grammar_of is not None:
         pairs = zip(samples, token_ids, strict=True)

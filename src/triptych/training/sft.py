@@ -117,12 +117,10 @@ class SFTTrainer(StageTrainer):
     ) -> tuple[list[Any], Any]:
         """The micro-batches of one optimizer step, and the number of its target tokens."""
         micro_batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        with self.clock("data"):
-            prompts = self.omni.encoder.encode_all(chain.from_iterable(micro_batches))
-            batches = [
-                self._pack(list(islice(prompts, len(samples))), samples)
-                for samples in micro_batches
-            ]
+        prompts = iter(self.prompts(list(chain.from_iterable(micro_batches))))
+        batches = [
+            self._pack(list(islice(prompts, len(samples))), samples) for samples in micro_batches
+        ]
         normalizer = self.total_over_ranks(sum(batch["packed"].num_tokens for batch in batches))
         return batches, normalizer
 

@@ -37,6 +37,7 @@ from triptych.data.policy import Ranks, RunSkips, usable_samples
 from triptych.data.sample import Sample
 from triptych.errors import ConfigError, TriptychError
 from triptych.models.omni import OmniModel
+from triptych.models.prompt import Prompt
 from triptych.runs import RunFolder
 from triptych.training.averages import Averages
 from triptych.training.config import TrainingConfig, trainer_arguments
@@ -151,6 +152,12 @@ class StageTrainer(Trainer):
             seconds=dict(self.seconds),
         )
 
+    def prompts(self, samples: Sequence[Sample]) -> list[Prompt]:
+        """What the model reads, with embeddings where a media encoder is frozen."""
+        # They are made as a forward of the update would make them.
+        with self.clock("data"), self.accelerator.autocast():
+            return list(self.omni.encoder.encode_all(samples, embed=True))
+
     def layout_of(self, num_samples: int) -> StepLayout:
         """How the run comes in steps once it is known how many samples it has."""
         return self.layout
@@ -247,7 +254,7 @@ class StageTrainer(Trainer):
     ) -> None:
         # Through the family's loader: the names on disk need not be those in memory.
         loaded = self.omni.family.load_thinker(
-            resume_from_checkpoint, dtype=self.omni.thinker.dtype, attention="sdpa"
+            resume_from_checkpoint, dtype=self.omni.thinker.dtype
         )
         self.omni.thinker.load_state_dict(loaded.state_dict(), strict=True)
 

@@ -73,7 +73,7 @@ def test_saved_and_loaded_is_the_same_model(
     copy = OmniModel.from_pretrained(tmp_path / "copy", budget=MediaBudget(fps=4.0))
     assert copy.tokenizer.get_vocab() == tiny.tokenizer.get_vocab()
     ours, theirs = packed_reference(tiny, samples[0]), packed_reference(copy, samples[0])
-    assert ours.input_ids_BL.equal(theirs.input_ids_BL)
+    assert ours.input_ids_L.equal(theirs.input_ids_L)
     assert logps(copy, theirs).equal(logps(tiny, ours))
 
 

@@ -13,10 +13,14 @@ from triptych.data.sample import Media, MediaKind, Sample
 from triptych.generation import Enforce, SamplingConfig
 from triptych.generation.local import LocalEngine
 from triptych.models import OmniModel
-from triptych.models.packing import PackedBatch, pack, shared_prefix_mask
+from triptych.models.packing import PackedBatch, pack
+from triptych.models.prefix_attention import Attention, set_attention
+from triptych.models.prefix_layout import Group
 from triptych.stages.grammar import Choice
 
-TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+
+BOTH = pytest.mark.parametrize("attention", Attention)
 
 
 def completions_of(model: OmniModel, lengths: Sequence[int], seed: int = 0) -> list[list[int]]:
@@ -48,6 +52,7 @@ def naive_logits(model: OmniModel, sample: Sample, group: Sequence[Sequence[int]
     features = model.family.collate([prompt.features] * len(group))
     output = model.thinker(input_ids=ids, attention_mask=mask.long(), use_cache=False, **features)
     logits = output.logits[:, size - 1 : -1].index_fill(-1, model.banned_ids, -torch.inf)
+    logits = logits.float() if logits.dtype == torch.bfloat16 else logits
     return [row[: len(c)] for row, c in zip(logits, group, strict=True)]
 
 
@@ -63,8 +68,11 @@ def packed_logps(model: OmniModel, packed: PackedBatch) -> list[Tensor]:
     return list(logps.split(packed.lengths_R.tolist()))
 
 
-def cast(model: OmniModel, dtype: torch.dtype) -> OmniModel:
+def cast(
+    model: OmniModel, dtype: torch.dtype, attention: Attention = Attention.PREFIX
+) -> OmniModel:
     model.to(dtype)
+    set_attention(model.thinker, attention)
     return model
 
 
@@ -76,12 +84,17 @@ def gradients(model: OmniModel, logps: Sequence[Tensor]) -> dict[str, Tensor]:
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
+@BOTH
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("lengths", [[5], [4, 4], [1, 7, 3], [9, 2, 5, 1, 8, 3, 4, 6]])
 def test_packed_equals_naive(
-    tiny: OmniModel, samples: list[Sample], dtype: torch.dtype, lengths: list[int]
+    tiny: OmniModel,
+    samples: list[Sample],
+    attention: Attention,
+    dtype: torch.dtype,
+    lengths: list[int],
 ) -> None:
-    model, sample = cast(tiny, dtype), samples[0]
+    model, sample = cast(tiny, dtype, attention), samples[0]
     group = completions_of(model, lengths)
     packed = pack([model.encode(sample)], [group], model.pad_token_id, model.family)
     ours, theirs = packed_logps(model, packed), naive_logps(model, sample, group)
@@ -89,8 +102,24 @@ def test_packed_equals_naive(
         assert (mine - reference).abs().max() < TOLERANCE[dtype]
 
 
-def test_gradients_equal_naive(tiny: OmniModel, samples: list[Sample]) -> None:
-    model = cast(tiny, torch.float64)
+def test_bfloat16_is_as_close_as_it_can_be(tiny: OmniModel, samples: list[Sample]) -> None:
+    """To the naive batch in full precision: as near as the naive batch in bfloat16 is."""
+    group = completions_of(tiny, [9, 2, 5, 1])
+    with torch.no_grad():
+        exact = torch.cat(naive_logps(cast(tiny, torch.float64), samples[0], group))
+        model = cast(tiny, torch.bfloat16)
+        naive = torch.cat(naive_logps(model, samples[0], group))
+        packed = pack([model.encode(samples[0])], [group], model.pad_token_id, model.family)
+        ours = torch.cat(packed_logps(model, packed))
+    assert (ours - exact).abs().mean() < 1.5 * (naive - exact).abs().mean()
+    assert (ours - naive).abs().mean() < 1e-2
+
+
+@BOTH
+def test_gradients_equal_naive(
+    tiny: OmniModel, samples: list[Sample], attention: Attention
+) -> None:
+    model = cast(tiny, torch.float64, attention)
     group = completions_of(model, [6, 3, 8])
     packed = pack([model.encode(samples[0])], [group], model.pad_token_id, model.family)
     ours = gradients(model, packed_logps(model, packed))
@@ -104,7 +133,11 @@ def test_gradients_equal_naive(tiny: OmniModel, samples: list[Sample]) -> None:
         assert touched, f"no gradient reached {tower}"
 
 
-def test_float32_gradients_equal_naive(tiny: OmniModel, samples: list[Sample]) -> None:
+@BOTH
+def test_float32_gradients_equal_naive(
+    tiny: OmniModel, samples: list[Sample], attention: Attention
+) -> None:
+    cast(tiny, torch.float32, attention)
     group = completions_of(tiny, [6, 3, 8])
     packed = pack([tiny.encode(samples[0])], [group], tiny.pad_token_id, tiny.family)
     ours = gradients(tiny, packed_logps(tiny, packed))
@@ -113,12 +146,16 @@ def test_float32_gradients_equal_naive(tiny: OmniModel, samples: list[Sample]) -
         assert (ours[name] - reference).norm() <= 1e-5 * reference.norm() + 1e-7, name
 
 
-def test_a_plain_causal_mask_is_wrong(tiny: OmniModel, samples: list[Sample]) -> None:
-    """The control: without the shared-prefix mask the comparison above must fail."""
+@BOTH
+def test_plain_causal_attention_is_wrong(
+    tiny: OmniModel, samples: list[Sample], attention: Attention
+) -> None:
+    """The control: were all completions one, the comparison above must fail."""
+    cast(tiny, torch.float32, attention)
     group = completions_of(tiny, [5, 5, 5])
     packed = pack([tiny.encode(samples[0])], [group], tiny.pad_token_id, tiny.family)
-    causal = torch.ones_like(packed.attention_mask_B1LL).tril()
-    ours = packed_logps(tiny, replace(packed, attention_mask_B1LL=causal))
+    causal = (Group(packed.layout[0].prompt, (15,)),)
+    ours = packed_logps(tiny, replace(packed, layout=causal))
     theirs = naive_logps(tiny, samples[0], group)
     assert (ours[0] - theirs[0]).abs().max() < 1e-5, "the first completion cannot tell"
     assert (ours[2] - theirs[2]).abs().max() > 0.1
@@ -128,15 +165,19 @@ def test_positions_that_run_on_are_wrong(tiny: OmniModel, samples: list[Sample])
     """Another control: positions must restart after the prompt for every completion."""
     group = completions_of(tiny, [5, 5, 5])
     packed = pack([tiny.encode(samples[0])], [group], tiny.pad_token_id, tiny.family)
-    positions = packed.position_ids_3BL.clone()
-    positions[..., -5:] += 5
-    ours = packed_logps(tiny, replace(packed, position_ids_3BL=positions))
+    positions = packed.position_ids_3L.clone()
+    positions[:, -5:] += 5
+    ours = packed_logps(tiny, replace(packed, position_ids_3L=positions))
     theirs = naive_logps(tiny, samples[0], group)
     assert (ours[2] - theirs[2]).abs().max() > 1e-3
 
 
-def test_rows_of_different_prompts_do_not_touch(tiny: OmniModel, samples: list[Sample]) -> None:
+@BOTH
+def test_groups_of_different_prompts_do_not_touch(
+    tiny: OmniModel, samples: list[Sample], attention: Attention
+) -> None:
     """Groups of several prompts, of different media and lengths, share a forward."""
+    model = cast(tiny, torch.float64, attention)
     video, audio = samples[0].media
     text_only = samples[1].model_copy(update={"media": ()})
     half = audio.model_copy(update={"end": 0.5})  # fewer mel frames than the others
@@ -144,20 +185,30 @@ def test_rows_of_different_prompts_do_not_touch(tiny: OmniModel, samples: list[S
     deaf = samples[3].model_copy(update={"media": (video,)})
     chosen = [samples[0], text_only, blind, deaf]
     groups = [
-        completions_of(tiny, [3, 6], 1),
-        completions_of(tiny, [4], 2),
-        completions_of(tiny, [2, 2, 7], 3),
-        completions_of(tiny, [5], 4),
+        completions_of(model, [3, 6], 1),
+        completions_of(model, [4], 2),
+        completions_of(model, [2, 2, 7], 3),
+        completions_of(model, [5], 4),
     ]
-    packed = pack([tiny.encode(s) for s in chosen], groups, tiny.pad_token_id, tiny.family)
-    together = packed_logps(tiny, packed)
-    apart: list[Tensor] = []
-    for sample, group in zip(chosen, groups, strict=True):
-        alone = pack([tiny.encode(sample)], [group], tiny.pad_token_id, tiny.family)
-        apart += packed_logps(tiny, alone)
-    for mine, reference in zip(together, apart, strict=True):
-        assert (mine - reference).abs().max() < 1e-5
+    prompts = [model.encode(sample) for sample in chosen]
+    packed = pack(prompts, groups, model.pad_token_id, model.family)
     assert packed.group_sizes_B == (2, 1, 3, 1)
+    lengths = [len(prompt.input_ids) for prompt in prompts]
+    assert len(set(lengths)) == 4
+    assert len(packed.input_ids_L) == sum(lengths) + packed.num_tokens, "nothing is padded"
+    together = packed_logps(model, packed)
+    apart = [
+        logps
+        for sample, group in zip(chosen, groups, strict=True)
+        for logps in naive_logps(model, sample, group)
+    ]
+    for mine, reference in zip(together, apart, strict=True):
+        assert (mine - reference).abs().max() < TOLERANCE[torch.float64]
+    ours, theirs = gradients(model, together), gradients(model, apart)
+    assert ours.keys() == theirs.keys()
+    for name, expected in theirs.items():
+        scale = expected.abs().max().clamp_min(1e-12)
+        assert ((ours[name] - expected).abs().max() / scale) < 1e-5, name
 
 
 def test_an_image_joins_video_and_audio(
@@ -177,15 +228,18 @@ def test_an_image_joins_video_and_audio(
         assert (mine - reference).abs().max() < 1e-5
 
 
-@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable.*:FutureWarning")
-def test_gradient_checkpointing_changes_nothing(tiny: OmniModel, samples: list[Sample]) -> None:
-    group = completions_of(tiny, [4, 6])
+@BOTH
+def test_checkpointed_activations_change_nothing(
+    tiny: OmniModel, samples: list[Sample], attention: Attention
+) -> None:
+    cast(tiny, torch.float32, attention)
+    group = completions_of(tiny, [4, 6, 1])
     packed = pack([tiny.encode(samples[0])], [group], tiny.pad_token_id, tiny.family)
     tiny.train()
-    plain = gradients(tiny, packed_logps(tiny, packed))
-    tiny.thinker.gradient_checkpointing_enable({"use_reentrant": False})
+    theirs = gradients(tiny, naive_logps(tiny, samples[0], group))
+    tiny.checkpoint_activations()
     saved = gradients(tiny, packed_logps(tiny, packed))
-    for name, reference in plain.items():
+    for name, reference in theirs.items():
         assert (saved[name] - reference).norm() <= 1e-5 * reference.norm() + 1e-7, name
 
 
@@ -306,15 +360,3 @@ def test_nothing_to_score_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="completion"):
         pack([tiny.encode(samples[0])], groups, tiny.pad_token_id, tiny.family)
-
-
-def test_mask_by_hand() -> None:
-    mask = shared_prefix_mask(torch.tensor([[0, 0, 1, 1, 2, -1]]))[0, 0].int().tolist()
-    assert mask == [
-        [1, 0, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0, 0],
-        [1, 1, 1, 0, 0, 0],
-        [1, 1, 1, 1, 0, 0],
-        [1, 1, 0, 0, 1, 0],
-        [0, 0, 0, 0, 0, 1],
-    ]

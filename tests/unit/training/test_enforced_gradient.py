@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerFast
 
 from triptych.generation import Enforce, SamplingConfig
 from triptych.generation.enforcement import Draw
-from triptych.models.omni import AllowedTokens, score_tokens
+from triptych.models.log_probs import AllowedTokens, score_tokens
 from triptych.models.packing import allowed_tokens
 from triptych.stages import DEFAULT_FORMAT, completion_text, parse, stage_ids
 from triptych.stages.distances import StageBudget

@@ -11,6 +11,7 @@ from triptych.errors import ConfigError
 from triptych.generation import Completion, Enforce, SamplingConfig, StopReason
 from triptych.generation.enforcement import Grammars
 from triptych.models import OmniModel
+from triptych.models.prompt import Prompt
 from triptych.rewards import RewardError, RewardTable, Unscored, rule_rewards
 from triptych.stages.grammar import StageGrammar
 from triptych.training.rollout import (
@@ -99,9 +100,13 @@ def test_records_hold_what_a_reader_needs(rollout: Rollout, samples: list[Sample
     assert len(list(records(rollout, step=7, phase="rl"))) == 6
 
 
+def prompts_of(model: OmniModel, rollout: Rollout) -> list[Prompt]:
+    return [model.encode(sample) for sample in rollout.samples]
+
+
 def test_micro_batches_cut_the_rollout(tiny: OmniModel, rollout: Rollout) -> None:
     numbered = torch.arange(rollout.mask_NGT.numel()).reshape(rollout.mask_NGT.shape).float()
-    batches = micro_batches(tiny, rollout, numbered, [1, 2])
+    batches = micro_batches(tiny, rollout, prompts_of(tiny, rollout), numbered, [1, 2])
     assert [batch.packed.group_sizes_B for batch in batches] == [(2,), (2, 2)]
     for batch, here in zip(batches, (slice(0, 1), slice(1, 3)), strict=True):
         rows, longest = batch.packed.completion_mask_RT.shape
@@ -113,14 +118,15 @@ def test_micro_batches_cut_the_rollout(tiny: OmniModel, rollout: Rollout) -> Non
 def test_state_brings_a_micro_batch_back(
     tiny: OmniModel, rollout: Rollout, samples: list[Sample]
 ) -> None:
-    (batch,) = micro_batches(tiny, rollout, rollout.mask_NGT.float(), [3])
-    again = MicroBatch.from_state(batch.state(), tiny, samples[:3])
+    prompts = prompts_of(tiny, rollout)
+    (batch,) = micro_batches(tiny, rollout, prompts, rollout.mask_NGT.float(), [3])
+    again = MicroBatch.from_state(batch.state(), tiny, samples[:3], prompts)
     for name, value in batch.packed.model_inputs().items():
         if isinstance(value, torch.Tensor):
             assert torch.equal(again.packed.model_inputs()[name], value)
     assert torch.equal(again.advantages_RT, batch.advantages_RT)
     with pytest.raises(ConfigError, match="resume with the data"):
-        MicroBatch.from_state(batch.state(), tiny, samples[1:4])
+        MicroBatch.from_state(batch.state(), tiny, samples[1:4], prompts)
 
 
 @pytest.fixture
@@ -144,7 +150,8 @@ def test_what_was_allowed_is_read_from_the_grammars(
     groups = [[completion(tiny, TEXT), completion(tiny, "<context>a")]] * 2
     rollout = read_and_score(tiny, chosen, groups, rule_rewards())
     advantages = rollout.mask_NGT.float()
-    (batch,) = micro_batches(tiny, rollout, advantages, [2], grammar_of)
+    prompts = prompts_of(tiny, rollout)
+    (batch,) = micro_batches(tiny, rollout, prompts, advantages, [2], grammar_of)
     allowed = batch.packed.allowed
     assert allowed is not None
     expected = [
@@ -156,19 +163,20 @@ def test_what_was_allowed_is_read_from_the_grammars(
     assert torch.equal(allowed.masks_UV[allowed.index_N], torch.tensor(np.stack(expected)))
     state = batch.state()
     assert state.keys() == {"token_ids", "sample_ids", "advantages_RT", "mask_RT", "stage_ids_RT"}
-    again = MicroBatch.from_state(state, tiny, chosen, grammar_of).packed.allowed
+    again = MicroBatch.from_state(state, tiny, chosen, prompts, grammar_of).packed.allowed
     assert again is not None
     assert all(map(torch.equal, again, allowed))
-    (free,) = micro_batches(tiny, rollout, advantages, [2])
+    (free,) = micro_batches(tiny, rollout, prompts, advantages, [2])
     assert free.packed.allowed is None
 
 
 def test_a_completion_that_was_not_enforced_is_refused(
     tiny: OmniModel, rollout: Rollout, samples: list[Sample], grammar_of: GrammarOf
 ) -> None:
+    prompts, everything = prompts_of(tiny, rollout), rollout.mask_NGT.float()
     message = rf"sample {samples[1].id}: a completion is not one that `enforce` .* use an engine"
     with pytest.raises(ConfigError, match=message):
-        micro_batches(tiny, rollout, rollout.mask_NGT.float(), [1, 2], grammar_of)
+        micro_batches(tiny, rollout, prompts, everything, [1, 2], grammar_of)
 
 
 def missing_context(reason: Unscored, groups: int = 2) -> RewardTable:

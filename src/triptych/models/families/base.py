@@ -10,7 +10,7 @@ Shapes: P prompt tokens, 3 rope axes (time, height, width).
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from PIL.Image import Image
@@ -44,6 +44,21 @@ class EncodedPrompt:
     with_sound: bool = False
 
 
+class MediaInput(NamedTuple):
+    """How one kind of media reaches the decoder.
+
+    Attributes:
+        tower: the media encoder that reads it, by its short name.
+        features: what that reads, by the processor's names; the first one is there wherever media
+            of this kind are.
+        placeholder: field of the thinker's config that holds the id of its placeholder.
+    """
+
+    tower: str
+    features: tuple[str, ...]
+    placeholder: str
+
+
 class Family(ABC):
     """One model family: loading, inputs, positions."""
 
@@ -52,11 +67,13 @@ class Family(ABC):
     """Values of ``config.model_type`` that this family loads."""
     towers: ClassVar[Mapping[str, str]]
     """Media encoders that can be frozen: short name -> module path in the thinker."""
+    media_inputs: ClassVar[Mapping[str, MediaInput]]
+    """Kinds of media: name -> how it reaches the decoder."""
     audio_in_video: ClassVar[bool] = False
     """Whether the family can `interleave`."""
 
     @abstractmethod
-    def load_thinker(self, path: str, *, dtype: torch.dtype, attention: str) -> PreTrainedModel:
+    def load_thinker(self, path: str, *, dtype: torch.dtype) -> PreTrainedModel:
         """Load the weights from a hub id or folder."""
 
     @abstractmethod
@@ -92,6 +109,21 @@ class Family(ABC):
     @abstractmethod
     def positions(self, thinker: PreTrainedModel, prompt: EncodedPrompt) -> tuple[Tensor, Tensor]:
         """Rope positions (3, P) of the prompt and the position () of the first completion token."""
+
+    @abstractmethod
+    def embed_media(
+        self, thinker: PreTrainedModel, kind: str, features: Mapping[str, Tensor]
+    ) -> Tensor:
+        """What a tower and its projector make of the media of one kind.
+
+        Args:
+            thinker: its weights.
+            kind: a key of `media_inputs`.
+            features: those that `media_inputs` names.
+
+        Returns:
+            Embeddings (M, H), one for each placeholder, in order.
+        """
 
     @abstractmethod
     def media_token_ids(self, thinker: PreTrainedModel) -> tuple[int, ...]:

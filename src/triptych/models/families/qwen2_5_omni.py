@@ -17,7 +17,7 @@ from transformers.utils import is_torchvision_available
 
 from triptych.data.media import Audio, Video
 from triptych.errors import MediaError
-from triptych.models.families.base import DecodedMedia, EncodedPrompt, Family
+from triptych.models.families.base import DecodedMedia, EncodedPrompt, Family, MediaInput
 
 _FEATURES = (
     "pixel_values",
@@ -36,14 +36,21 @@ class Qwen25Omni(Family):
     name: ClassVar[str] = "qwen2_5_omni"
     model_types: ClassVar[frozenset[str]] = frozenset({"qwen2_5_omni", "qwen2_5_omni_thinker"})
     towers: ClassVar[Mapping[str, str]] = {"vision": "model.visual", "audio": "model.audio_tower"}
+    media_inputs: ClassVar[Mapping[str, MediaInput]] = {
+        "image": MediaInput("vision", ("pixel_values", "image_grid_thw"), "image_token_id"),
+        "video": MediaInput("vision", ("pixel_values_videos", "video_grid_thw"), "video_token_id"),
+        "audio": MediaInput(
+            "audio", ("input_features", "feature_attention_mask"), "audio_token_id"
+        ),
+    }
     audio_in_video: ClassVar[bool] = True
 
-    def load_thinker(self, path: str, *, dtype: torch.dtype, attention: str) -> PreTrainedModel:
+    def load_thinker(self, path: str, *, dtype: torch.dtype) -> PreTrainedModel:
         from transformers import Qwen2_5OmniThinkerForConditionalGeneration as Thinker
 
         return cast(
             PreTrainedModel,
-            Thinker.from_pretrained(path, dtype=dtype, attn_implementation=attention),
+            Thinker.from_pretrained(path, dtype=dtype, attn_implementation="sdpa"),
         )
 
     def load_processor(self, path: str) -> Any:
@@ -97,6 +104,14 @@ class Qwen25Omni(Family):
             use_audio_in_video=prompt.with_sound,
         )
         return positions_3BP[:, 0], positions_3BP.max() + 1
+
+    def embed_media(
+        self, thinker: PreTrainedModel, kind: str, features: Mapping[str, Tensor]
+    ) -> Tensor:
+        output = getattr(thinker, f"get_{kind}_features")(**features, return_dict=True)
+        # Of images and videos: one tensor for each.
+        embeddings = output.pooler_output
+        return embeddings if isinstance(embeddings, Tensor) else torch.cat(list(embeddings))
 
     def media_token_ids(self, thinker: PreTrainedModel) -> tuple[int, ...]:
         config = thinker.config

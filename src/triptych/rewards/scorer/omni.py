@@ -14,7 +14,7 @@ compare words with the clip.
 All candidates of one prompt share its row (`models.packing`): the clip is encoded once for them. A
 candidate sees the prompt and itself, so its score is the one that it would get alone.
 
-Shapes: B rows, L tokens of a row, R candidates of all rows, N their tokens, H hidden size.
+Shapes: L tokens of all rows, R candidates of all rows, N their tokens, H hidden size.
 """
 
 import logging
@@ -33,7 +33,7 @@ from torch.nn.functional import softplus
 
 from triptych.data.media import MediaBudget
 from triptych.errors import ConfigError, DataError, MediaError
-from triptych.models.omni import LoadOptions, OmniModel, score_tokens
+from triptych.models.omni import LoadOptions, OmniModel
 from triptych.models.packing import PackedBatch, pack
 from triptych.models.prompt import PromptEncoder
 from triptych.rewards.base import Unscored
@@ -170,17 +170,13 @@ class OmniScorer(nn.Module):
 
     def forward(self, packed: PackedBatch) -> "Reading":
         """Read rows of candidates."""
-        hidden_BLH = self.model.hidden(
-            packed.input_ids_BL,
-            packed.position_ids_3BL,
-            packed.attention_mask_B1LL,
-            packed.features,
+        hidden_LH = self.model.hidden(
+            packed.input_ids_L, packed.position_ids_3L, packed.layout, packed.features
         )
-        rows_N, columns_N = packed.source_N2.unbind(-1)
-        logits_NV = self.model.logits(hidden_BLH[rows_N, columns_N])
-        logps_N = score_tokens(logits_NV, packed.targets_N).logps_N
-        own_N = _own_columns(packed)
-        return Reading(self.head(hidden_BLH[rows_N, own_N], logps_N, packed.lengths_R), logps_N)
+        logps_N = self.model.score(hidden_LH[packed.source_N], packed.targets_N).logps_N
+        return Reading(
+            self.head(hidden_LH[_own_places(packed)], logps_N, packed.lengths_R), logps_N
+        )
 
     # --- from candidates to scores -------------------------------------------------------------
 
@@ -224,7 +220,7 @@ class OmniScorer(nn.Module):
     def _rows(self, keys: "Sequence[_Key]", asked: Sequence[Asked]) -> Iterator[Row]:
         """What can be read, in rows; the log says what cannot."""
         most = self.model.config.get_text_config().max_position_embeddings
-        prompts = self.model.encoder.outcomes(one.sample() for one in asked)
+        prompts = self.model.encoder.outcomes((one.sample() for one in asked), embed=True)
         of_prompt = groupby(range(len(keys)), key=lambda i: keys[i].asked)
         for prompt, (_, places) in zip(prompts, of_prompt, strict=True):
             if isinstance(prompt, MediaError):
@@ -283,13 +279,13 @@ def _cleaned(candidate: Candidate) -> str:
     return clean(candidate.text, candidate.question, candidate.options).strip()
 
 
-def _own_columns(packed: PackedBatch) -> Tensor:
-    """Where each candidate token itself stands in its row, (N,).
+def _own_places(packed: PackedBatch) -> Tensor:
+    """Where each candidate token itself stands, (N,).
 
-    `source_N2` names the token before it, which for the first token of a candidate is the end of
+    `source_N` names the token before it, which for the first token of a candidate is the end of
     the prompt. A candidate has two tags, so the first token has a next one, and stands before it.
     """
-    before_N = packed.source_N2[:, 1]
+    before_N = packed.source_N
     own_N = before_N + 1
     first_R = packed.lengths_R.cumsum(0) - packed.lengths_R
     own_N[first_R] = before_N[first_R + 1]

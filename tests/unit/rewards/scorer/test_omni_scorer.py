@@ -14,6 +14,7 @@ from triptych.data.media import MediaBudget
 from triptych.data.sample import Media, MediaKind, Sample
 from triptych.errors import ConfigError, DataError
 from triptych.models import OmniModel
+from triptych.models.prefix_layout import Group
 from triptych.models.prompt import PromptEncoder
 from triptych.rewards import RewardTable, Unscored, sample_columns, score_group
 from triptych.rewards.scorer import Candidate, load_scorer, scorer_reward
@@ -106,13 +107,12 @@ def test_the_logit_is_what_the_formula_says(scorer: OmniScorer, two: tuple[Sampl
     model, (text, *_) = scorer.model, TEXTS
     prompt = model.encode(two[0])
     ids = scorer.token_ids(text)
-    row = torch.cat([prompt.input_ids, torch.tensor(ids)])[None]
+    row = torch.cat([prompt.input_ids, torch.tensor(ids)])
     end = prompt.next_position + torch.arange(len(ids))
-    positions = torch.cat([prompt.position_ids, end.expand(3, -1)], dim=1)[:, None]
-    length = row.shape[1]
-    mask = torch.ones(length, length, dtype=torch.bool).tril()[None, None]
+    positions = torch.cat([prompt.position_ids, end.expand(3, -1)], dim=1)
+    layout = (Group(len(prompt.input_ids), (len(ids),)),)
     with torch.no_grad():
-        hidden = model.hidden(row, positions, mask, prompt.features)[0]
+        hidden = model.hidden(row, positions, layout, prompt.features)
         own = hidden[len(prompt.input_ids) :]
         logps = model.logits(hidden[len(prompt.input_ids) - 1 : -1]).log_softmax(-1)
         weights = torch.nn.functional.softplus(scorer.head.word(own)[:, 0])

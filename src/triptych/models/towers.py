@@ -1,0 +1,188 @@
+"""Media embeddings: what the towers (vision, audio) and their projectors make of a prompt's media.
+
+A tower that is not trained gives the same embeddings every time. `FrozenTowers` runs it once and
+puts the embeddings in the place of pixels and mels, for all forwards that follow: the prefill of a
+rollout, the log-probs of policy and reference, and each update. What a trained tower reads stays as
+it is, and every forward runs it.
+
+Embeddings are made prompt by prompt, never for a whole batch: a kernel may round otherwise at
+another batch size, and what is remembered would then depend on who stood beside it.
+
+Shapes: P prompt tokens, L tokens of any rows, M of them placeholders of one kind of media, H hidden
+size.
+"""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from triptych.data.sample import Media
+from triptych.errors import ModelError
+from triptych.models.families import Family
+from triptych.models.prefix_layout import Layout
+
+if TYPE_CHECKING:
+    from triptych.models.prompt import Prompt
+
+Variant: TypeAlias = tuple[int, torch.dtype | None]
+"""Which weights embeddings are made with, and the number format that autocast asks for."""
+
+
+class FrozenTowers:
+    """Runs the towers of a thinker that are not trained, once for media that are still in use.
+
+    A tower counts as frozen while none of its parameters requires a gradient. Should that change,
+    or should its weights (an optimizer, a checkpoint, another device), nothing that was made before
+    is used again. Only what is written through ``Parameter.data`` goes unnoticed, as by autograd.
+    """
+
+    def __init__(self, thinker: PreTrainedModel, family: Family) -> None:
+        self._thinker, self._family = thinker, family
+        # Prompts hold the embeddings: no tower runs again for media of a prompt that is in use.
+        self._embeddings: WeakValueDictionary[Hashable, Tensor] = WeakValueDictionary()
+        self._state: Mapping[str, Hashable] = {}
+        self._changes = 0
+
+    def variant(self) -> Variant | None:
+        """What embeddings made now would depend on besides the media; None if no tower is frozen.
+
+        Equal variants promise equal embeddings.
+        """
+        if (state := self._frozen()) != self._state:
+            self._state, self._changes = state, self._changes + 1
+        device = self._thinker.device.type
+        cast_to = None
+        if torch.is_autocast_enabled(device):
+            cast_to = torch.get_autocast_dtype(device)
+        return (self._changes, cast_to) if state else None
+
+    @torch.no_grad()
+    def embed(self, prompt: "Prompt", media: Sequence[Media], variant: Variant) -> "Prompt":
+        """Put embeddings in the place of what the frozen towers would read.
+
+        Args:
+            prompt: with the processor's media tensors.
+            media: the items that these were made of.
+            variant: as it is now.
+
+        Raises:
+            ModelError: a tower gives more or fewer embeddings than there are placeholders.
+        """
+        features = dict(prompt.features)
+        for kind, (tower, names, _) in self._family.media_inputs.items():
+            if tower not in self._state or names[0] not in features:
+                continue
+            reads = {name: features.pop(name) for name in names if name in features}
+            key = (kind, tuple(media), variant)
+            embeddings_MH = self._embeddings.get(key)
+            if embeddings_MH is None:
+                embeddings_MH = self._run(kind, tower, reads)
+                self._embeddings[key] = embeddings_MH
+            here_P = placeholders(self._thinker, self._family, kind, prompt.input_ids)
+            _check(kind, here_P, embeddings_MH)
+            features[embedding_name(kind)] = embeddings_MH
+        return replace(prompt, features=features)
+
+    def forget(self) -> None:
+        """Make all embeddings again, for instance because a media file has changed."""
+        self._embeddings.clear()
+
+    def _run(self, kind: str, tower: str, reads: Mapping[str, Tensor]) -> Tensor:
+        thinker, family = self._thinker, self._family
+        here = {name: tensor.to(thinker.device) for name, tensor in reads.items()}
+        with _evaluating(thinker.get_submodule(family.towers[tower])):
+            return family.embed_media(thinker, kind, here).cpu()
+
+    def _frozen(self) -> dict[str, Hashable]:
+        """The frozen towers, each with what changes when its weights do."""
+        towers = {
+            name: list(self._thinker.get_submodule(path).parameters())
+            for name, path in self._family.towers.items()
+        }
+        return {
+            # Every write to a parameter raises its version.
+            name: tuple((weight.data_ptr(), weight._version) for weight in weights)
+            for name, weights in towers.items()
+            if not any(weight.requires_grad for weight in weights)
+        }
+
+
+def embed_inputs(
+    thinker: PreTrainedModel,
+    family: Family,
+    input_ids: Tensor,
+    features: Mapping[str, Tensor],
+    prompt_mask: Tensor | None = None,
+) -> Tensor:
+    """Embeddings of tokens and media, as the text decoder reads them.
+
+    Args:
+        thinker: its weights.
+        family: knows what its towers read.
+        input_ids: (...), of any shape; placeholders in the order of their media.
+        features: of all prompts, joined: embeddings as they are, or what a tower reads.
+        prompt_mask: (...), False where a completion stands. Whatever it says, it holds no media.
+
+    Returns:
+        (..., H).
+
+    Raises:
+        ModelError: there are more or fewer embeddings than placeholders.
+    """
+    embeddings: Tensor = thinker.get_input_embeddings()(input_ids)
+    for kind, (_, names, _) in family.media_inputs.items():
+        media_MH = features.get(embedding_name(kind))
+        if names[0] in features:
+            reads = {name: features[name] for name in names if name in features}
+            media_MH = family.embed_media(thinker, kind, reads)
+        if media_MH is None:
+            continue
+        here = placeholders(thinker, family, kind, input_ids)
+        if prompt_mask is not None:
+            here = here & prompt_mask
+        _check(kind, here, media_MH)
+        embeddings = embeddings.masked_scatter(here[..., None], media_MH.to(embeddings))
+    return embeddings
+
+
+def in_prompt(layout: Layout) -> Tensor:
+    """True where a prompt stands in a row of groups, (L,)."""
+    lengths = torch.tensor([[group.prompt, sum(group.completions)] for group in layout])
+    return torch.tensor([True, False]).repeat(len(layout)).repeat_interleave(lengths.flatten())
+
+
+def placeholders(thinker: PreTrainedModel, family: Family, kind: str, ids: Tensor) -> Tensor:
+    """Where a kind of media stands among token ids, boolean."""
+    here: Tensor = ids == getattr(thinker.config, family.media_inputs[kind].placeholder)
+    return here
+
+
+def embedding_name(kind: str) -> str:
+    """Under which name a prompt's features hold the embeddings of a kind of media."""
+    return f"{kind}_embeds"
+
+
+def _check(kind: str, here: Tensor, embeddings_MH: Tensor) -> None:
+    if (places := int(here.sum())) != len(embeddings_MH):
+        raise ModelError(
+            f"{kind}: {places} placeholders, but the encoder gives {len(embeddings_MH)} "
+            "embeddings; the processor is not the one that belongs to the model"
+        )
+
+
+@contextmanager
+def _evaluating(tower: nn.Module) -> Iterator[None]:
+    """Without dropout; every module is left as it was."""
+    training = [module for module in tower.modules() if module.training]
+    tower.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
