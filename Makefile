@@ -27,7 +27,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow bench-grammar bench-media bench-data-check bench-rewards \
-	bench-necessity lint format clean
+	bench-necessity bench-evaluation bench-score bench-towers bench-update \
+	bench-log-probs bench-rollout lint format clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this help
@@ -68,6 +69,24 @@ bench-rewards: $(INSTALLED_PEERS)  ## Time a trained text scorer, beside the pip
 
 bench-necessity: $(INSTALLED)  ## Time the necessity reward, beside rollout and update (2 minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.necessity --out "$(RESULTS)/necessity.json"
+
+bench-evaluation: $(INSTALLED)  ## Time batched evaluation, beside one `generate` after the other (3 minutes)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.evaluation --out "$(RESULTS)/evaluation.json"
+
+bench-score: $(INSTALLED)  ## Time scoring 100,000 predictions (2 minutes)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.score --out "$(RESULTS)/score.json"
+
+bench-update: $(INSTALLED)  ## Time an update, beside the prompt before every completion (20 minutes)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.update --out "$(RESULTS)/update.json"
+
+bench-towers: $(INSTALLED)  ## Time frozen towers: once per prompt, or in each forward (5 minutes)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.towers --out "$(RESULTS)/towers.json"
+
+bench-log-probs: $(INSTALLED)  ## Time log-probs in chunks, beside all logits at once (15 minutes)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.log_probs --out "$(RESULTS)/log_probs.json"
+
+bench-rollout: $(INSTALLED)  ## Time a group of completions, beside its prompt run for each (3 minutes)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.rollout --out "$(RESULTS)/rollout.json"
 
 lint: $(INSTALLED_TEST)  ## Check style and types
 	$(VENV)/bin/ruff check .

@@ -17,19 +17,30 @@ from triptych.settings import plain
 Record: TypeAlias = dict[str, Any]
 
 _BLOCK = 1 << 20
+_LEFTOVER = ".tmp"
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole file so that a reader sees the old one or the new one, never a part."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """As `write_text`, for what is encoded already."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}{_LEFTOVER}")
     try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with beside.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a process was killed while it wrote this, a whole file that is in no one's place."""
+    return path.name.startswith(".") and path.name.endswith(_LEFTOVER)
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from triptych.files import (
     Record,
     append_lines,
     drop_torn_line,
+    is_leftover,
     read_json,
     read_lines,
     write_json,
@@ -75,7 +77,7 @@ class RunFolder:
             return cls(path)
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{path} is a file; name a folder for the run")
-        if path.is_dir() and any(path.iterdir()) and not resume:
+        if path.is_dir() and not all(map(is_leftover, path.iterdir())) and not resume:
             raise ConfigError(
                 f"{path} is not empty: choose another folder, remove it, or go on with its run "
                 "by --resume"
@@ -295,9 +297,9 @@ def _ids_fingerprint(ids: Sequence[str]) -> str:
 
 
 def _environment(seed: int, data: Sequence[Path]) -> Record:
-    import torch  # late: reading a run folder does not need it
-
-    cuda = torch.cuda.is_available()
+    # Not imported for this, which takes seconds: a run that has no use for it lists no threads.
+    torch = sys.modules.get("torch")
+    cuda = torch is not None and torch.cuda.is_available()
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
@@ -307,11 +309,12 @@ def _environment(seed: int, data: Sequence[Path]) -> Record:
         },
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads() if torch else None,
         "accelerators": [
-            torch.cuda.get_device_name(index)
-            for index in range(torch.cuda.device_count() if cuda else 0)
-        ],
+            torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())
+        ]
+        if torch and cuda
+        else [],
         "seed": seed,
         "data": data_fingerprint(data),
     }

@@ -17,9 +17,9 @@ from triptych.data.sample import Sample, read_samples
 from triptych.models import OmniModel
 from triptych.rewards import score
 from triptych.rewards.scorer import scorer_reward
-from triptych.rewards.scorer.measures import Figure
 from triptych.rewards.scorer.omni_build import OmniFigures, build_omni_scorer
 from triptych.rewards.scorer.omni_config import OmniScorerConfig
+from triptych.statistics import Interval
 
 pytestmark = pytest.mark.slow
 
@@ -62,14 +62,14 @@ def built(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, O
     return out, figures
 
 
-def by_attribute(swapped: Mapping[str, Figure]) -> dict[str, float]:
+def by_attribute(swapped: Mapping[str, Interval]) -> dict[str, float]:
     parts = {
         "mouth": ("expression_start", "expression_end"),
         "brows": ("brows",),
         "pitch": ("pitch",),
         "loudness": ("loudness_start", "loudness_end"),
     }
-    return {name: mean(swapped[element].value for element in of) for name, of in parts.items()}
+    return {name: mean(swapped[element].mean for element in of) for name, of in parts.items()}
 
 
 def test_it_tells_a_swapped_attribute_by_looking_and_listening(
@@ -79,7 +79,7 @@ def test_it_tells_a_swapped_attribute_by_looking_and_listening(
     assert figures.text_only is not None
     swapped = figures.scorer.all.kinds["swapped"].auc
     assert swapped is not None
-    assert swapped.value >= 0.80
+    assert swapped.mean >= 0.80
     own = by_attribute(figures.scorer.swapped)
     other = by_attribute(figures.other_media.swapped)
     text = by_attribute(figures.text_only.swapped)
@@ -96,7 +96,7 @@ def test_it_tells_the_other_kinds_too(built: tuple[Path, OmniFigures]) -> None:
     for kind in ("vague", "other_sample", "empty"):
         auc = kinds[kind].auc
         assert auc is not None
-        assert auc.value >= 0.90, kind
+        assert auc.mean >= 0.90, kind
 
 
 def test_as_a_reward_it_prefers_the_clips_own_context(

@@ -57,7 +57,7 @@ def test_the_folder_is_one_of_transformers_with_a_card(scorer: Path) -> None:
     assert (settings["format"], settings["kind"], settings["stage"]) == (1, "text", "context")
     figures = json.loads((scorer / "evaluation.json").read_text(encoding="utf-8"))
     assert figures["settings"]["learning_rate"] == 5e-3
-    assert figures["evaluation"]["kinds"]["vague"]["auc"]["value"] > 0.9
+    assert figures["evaluation"]["kinds"]["vague"]["auc"]["mean"] > 0.9
     card = (scorer / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\nlibrary_name: transformers\n")
     assert card.count("\n| swapped |") == 1

@@ -102,11 +102,14 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.parametrize("block", blocks("yaml"))
-def test_settings_that_are_shown_are_settings_of_grpo(
+def test_settings_that_are_shown_are_settings(
     block: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "shown.yaml").write_text(block, encoding="utf-8")
-    words = ["grpo", "out", "--model", "m", "--train", "t", "--config", f"{tmp_path}/shown.yaml"]
+    words = ["grpo", "out", "--model", "m", "--train", "t"]
+    if block.startswith("server:"):
+        words = ["eval", "out", "--data", "t"]
+    words += ["--config", f"{tmp_path}/shown.yaml"]
     assert main([*words, "--print-config"]) == 0, capsys.readouterr().err
 
 

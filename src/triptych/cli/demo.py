@@ -215,6 +215,7 @@ class Demo:
         """Every arm on the test split, once."""
         from triptych.evaluation.runner import evaluate
         from triptych.generation import Enforce, SamplingConfig
+        from triptych.generation.completions import weights_digest
         from triptych.generation.local import LocalEngine
 
         samples = self.samples("test-balanced")
@@ -224,12 +225,14 @@ class Demo:
         results = {}
         with self.phase("evaluation", f"{len(samples)} questions of test-balanced, greedy"):
             for arm in ARMS:
+                model = self.load(self.model_path(arm))
                 results[arm] = evaluate(
-                    LocalEngine(self.load(self.model_path(arm))),
+                    LocalEngine(model),
                     samples,
                     sampling,
                     batch_size=len(samples),
                     out=self.folder.path / "predictions" / f"{arm}.jsonl",
+                    origin={"weights_sha256": weights_digest(model)},
                 )
         return results
 

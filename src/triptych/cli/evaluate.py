@@ -1,31 +1,37 @@
-"""`triptych eval OUT`: how good a model's stages are on a split."""
+"""`triptych eval OUT`: how good a model's stages are on a benchmark or a split."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from triptych.cli.config import argument
-from triptych.cli.model import EnforcementConfig, load_data
+from triptych.cli.questions import EngineConfig, Questions, QuestionsConfig
 from triptych.cli.rewards import RewardsConfig
 from triptych.data.policy import FailurePolicy
+from triptych.errors import ConfigError
+
+if TYPE_CHECKING:
+    from triptych.evaluation.summary import EvaluationResult
+    from triptych.runs import RunFolder
+
+# What may be said otherwise when an evaluation is gone on with: it changes no prediction.
+_FREE = ("out", "data", "decode", "cache", "on_bad_sample", "max_bad_share", "device", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalConfig(EnforcementConfig, FailurePolicy, RewardsConfig):
+class EvalConfig(QuestionsConfig, EngineConfig, FailurePolicy, RewardsConfig):
     """What is evaluated, and on what."""
 
     out: Path = argument()
-    """Run folder; must be new or empty."""
-    data: Path
-    """Data set, in any form that `triptych data convert` reads."""
-    max_new_tokens: int = 1024
-    """Longest completion, in tokens; one that is not enforced counts as truncated there."""
-    batch_size: int = 16
-    """Samples that are answered together."""
+    """Run folder. New, empty, or of the same command: that is gone on with."""
     seed: int = 0
     """Seed of the intervals' bootstrap. The completions are greedy."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        QuestionsConfig.__post_init__(self)
+        EngineConfig.__post_init__(self)
         FailurePolicy.__post_init__(self)
 
 
@@ -35,41 +41,124 @@ def run(config: EvalConfig) -> None:
     Completions are greedy. By default they are held to the three stages, and `format_unenforced`
     says how often the model keeps the format by itself. The figures go to OUT/results.json, every
     completion with its scores to OUT/predictions/model.jsonl.
+
+    A command that was interrupted, given again, goes on. Given again when it is done, it asks once
+    more for answers and judgements that could not be had. With several GPUs:
+    accelerate launch -m triptych eval OUT ...
     """
-    from triptych.cli.rewards import load_rewards, print_spend
-    from triptych.cli.tables import print_evaluation
-    from triptych.cli.training import start_run
+    from triptych.cli.evaluation_tables import print_result
+    from triptych.cli.questions import launched_ranks, load_engine, load_questions, settled
+    from triptych.cli.rewards import give_model, load_rewards, print_spend
     from triptych.data.policy import RunSkips, usable_samples
     from triptych.evaluation.runner import evaluate
-    from triptych.evaluation.summary import summary_to_json
-    from triptych.generation import SamplingConfig
-    from triptych.generation.local import LocalEngine
-    from triptych.rewards import use_model
+    from triptych.runs import RunFolder
 
+    ranks = launched_ranks(config)
+    first = ranks.rank == 0
     rewards = load_rewards(config)
-    samples = load_data(config, config.data)
-    run_folder, model = start_run(config, config.out, [config.data])
-    use_model(rewards, model)
-    skips = RunSkips(run_folder, "evaluation")
-    samples = usable_samples(samples, config, model.encoder.outcomes, skips)
-    result = evaluate(
-        LocalEngine(model, max_sequences=config.batch_size),
-        samples,
-        SamplingConfig(
-            max_new_tokens=config.max_new_tokens,
-            temperature=0,
-            enforce=config.enforce,
-            min_stage_tokens=config.min_stage_tokens,
-            max_stage_tokens=config.max_stage_tokens,
-        ),
-        rewards,
-        batch_size=config.batch_size,
-        out=run_folder.path / "predictions" / "model.jsonl",
-        split="all",
-    )
-    run_folder.update_results(
-        {"evaluation": {"model": summary_to_json(result.summary)}, "unscored": result.unscored}
-    )
-    print_evaluation({"model": result.summary})
-    print_spend(rewards)
-    print(f"results: {run_folder.results_path}")
+    questions = load_questions(config)
+    config = settled(config, questions)
+    folder = _run_folder(config) if first else RunFolder(config.out)
+    with load_engine(config, questions) as loaded:
+        give_model(rewards, loaded.model)
+        folder.write_config(config)
+        folder.write_environment(seed=config.seed, data=questions.files)
+        samples = usable_samples(
+            questions.samples,
+            config,
+            loaded.outcomes,
+            RunSkips(folder, "evaluation"),
+            resume=True,
+            ranks=ranks,
+        )
+        with _progress(len(samples), shown=first) as progress:
+            result = evaluate(
+                loaded.engine,
+                samples,
+                loaded.sampling,
+                rewards,
+                batch_size=config.batch_size,
+                progress=progress,
+                out=folder.path / "predictions" / "model.jsonl",
+                split="all",
+                groups=questions.groups,
+                published=questions.published,
+                ranks=ranks,
+                seed=config.seed,
+                origin=loaded.origin,
+            )
+    if first:
+        folder.write_results(_results(config, questions, result))
+        print_result(config, questions, result)
+        print_spend(rewards, loaded.engine)
+        print(f"results: {folder.results_path}")
+
+
+def _run_folder(config: EvalConfig) -> "RunFolder":
+    """The folder of a new evaluation, or of the same one.
+
+    Raises:
+        ConfigError: it holds something else.
+    """
+    from triptych.origin import differences
+    from triptych.runs import RunFolder
+
+    path = config.out / "config.yaml"
+    if not path.exists():
+        return RunFolder.create(config.out)
+    try:
+        before = RunFolder(config.out).config(EvalConfig)
+    except ConfigError as error:
+        raise ConfigError(f"{config.out}: holds another run; choose another folder") from error
+    if shown := differences(_decisive(before), _decisive(config)):
+        raise ConfigError(
+            f"{config.out}: was evaluated by other settings ({shown}); choose another folder, or "
+            "remove this one"
+        )
+    return RunFolder.create(config.out, resume=True)
+
+
+def _decisive(config: EvalConfig) -> dict[str, Any]:
+    """What must be the same for an evaluation to be gone on with."""
+    from triptych.cli.questions import origin_of
+    from triptych.settings import plain
+
+    settings = {name: value for name, value in plain(config).items() if name not in _FREE}
+    return {**settings, **origin_of(config)}
+
+
+def _results(
+    config: EvalConfig, questions: Questions, result: "EvaluationResult"
+) -> dict[str, Any]:
+    from triptych.cli.questions import deviations
+    from triptych.evaluation.summary import groups_to_json, reasons, summary_to_json
+
+    protocol = questions.protocol
+    return {
+        "evaluation": {"model": summary_to_json(result.summary)},
+        "groups": groups_to_json(result.groups),
+        "questions": {
+            "asked": len(result.records) + len(result.unanswered),
+            "answered": len(result.records),
+            "of": questions.total,
+        },
+        "unanswered": reasons(result.unanswered),
+        "unscored": result.unscored,
+        "timing": result.timing.to_json() if result.timing else None,
+        "protocol": {
+            "name": protocol.name if protocol else "house",
+            "deviations": deviations(config, protocol) if protocol else [],
+        },
+    }
+
+
+@contextmanager
+def _progress(total: int, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error while there is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not (shown and console.is_terminal)) as bar:
+        task = bar.add_task("samples", total=total)
+        yield lambda done, _: bar.update(task, completed=done)

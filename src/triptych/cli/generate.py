@@ -56,13 +56,15 @@ def run(config: GenerateConfig) -> None:
     """
     from triptych.data.policy import FileSkips, usable_samples
     from triptych.generation import SamplingConfig
-    from triptych.generation.completions import check_origin, weights_digest, write_completions
+    from triptych.generation.completions import weights_digest, write_completions
     from triptych.generation.local import LocalEngine
+    from triptych.origin import check_origin
 
     samples = load_data(config, config.data)
     origin = _origin(config)
     check_origin(config.out, origin)  # before a large model is loaded
     model = load_model(config)
+    model.requires_grad_(False)  # its media encoders then run once for all questions about a clip
     skips = FileSkips(config.out.with_name(f"{config.out.name}.skipped.jsonl"))
     samples = usable_samples(
         samples, config, model.encoder.outcomes, skips, resume=config.out.exists()

@@ -90,7 +90,9 @@ COMMANDS = (
         "triptych.cli.reward_weights:run",
         "learn the weights of rewards from labelled completions",
     ),
-    Command("eval", "triptych.cli.evaluate:run", "measure a model's stages on a split"),
+    Command("eval", "triptych.cli.evaluate:run", "measure a model on a benchmark or a split"),
+    Command("audit", "triptych.cli.audit:run", "find out whether a model looks and listens at all"),
+    Command("score", "triptych.cli.score:run", "score predictions that another program wrote"),
     Command(
         "compare",
         "triptych.cli.compare:run",

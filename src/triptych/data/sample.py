@@ -81,7 +81,8 @@ class Element(BaseModel):
     """One thing that a good context names.
 
     Any of `phrases` counts as naming it; any of `contradictions` says the opposite. `relevant`
-    tells whether the answer depends on it.
+    tells whether the answer depends on it, `medium` what it is seen or heard in, where that is
+    known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,6 +91,7 @@ class Element(BaseModel):
     phrases: Annotated[tuple[NonBlank, ...], Field(min_length=1)]
     contradictions: tuple[NonBlank, ...] = ()
     relevant: bool = True
+    medium: MediaKind | None = None
 
 
 class Reference(BaseModel):

@@ -9,6 +9,7 @@ from triptych.evaluation.summary import (
     summarise,
     summary_to_json,
 )
+from triptych.evaluation.timing import Timing
 from triptych.statistics import Interval, bootstrap_difference, bootstrap_interval
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "ItemScore",
     "Progress",
     "Summary",
+    "Timing",
     "bootstrap_difference",
     "bootstrap_interval",
     "compare",

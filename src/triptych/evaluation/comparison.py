@@ -28,7 +28,7 @@ POWER = 0.8
 """Probability that a detectable difference is found."""
 
 _DRAWS = 9_999
-_LESS_IS_BETTER = ("truncated",)
+_LESS_IS_BETTER = ("truncated", "refused")
 # Neither more nor less of these is better by itself; single elements of the context neither.
 _NEITHER = ("tokens", "forced", "context_irrelevant")
 

@@ -8,13 +8,17 @@ What counts, and against whom:
   missing altogether scores 0, so leaving a stage out never pays; a stage that is there is judged by
   its reward, and what is wrong with the format is the format reward's business.
 * An item that a reward could not score has None there. It is left out of the mean and counted.
-* No answer is ever looked for outside the answer stage, nor taken from another sample.
+* No answer is ever looked for outside the answer stage, nor taken from another sample. Where a
+  benchmark was published with a metric of its own, that one reads the text by its own rules
+  (`answer.published`) and stands beside ours.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from triptych.data.sample import Sample
+from triptych.evaluation.refusals import is_refusal
 from triptych.generation.engine import Completion, StopReason
 from triptych.rewards import (
     ElementStatus,
@@ -25,9 +29,12 @@ from triptych.rewards import (
     score,
 )
 from triptych.rewards.answer import answer_score
-from triptych.rewards.base import STAGE_OF_REWARD
+from triptych.rewards.base import STAGE_OF_REWARD, staged
 from triptych.rewards.reading import read_answer
 from triptych.stages.format import StagedOutput, parse
+
+Published: TypeAlias = Callable[[Sample, str], float | None]
+"""The published metric of one item: a score of a completion's text, None where there is none."""
 
 # Reasons that lie in the sample, not in the completion: they hold for a missing stage too.
 _OF_THE_SAMPLE = (Unscored.NO_REFERENCE, Unscored.UNREADABLE_GOLD, Unscored.NOT_APPLICABLE)
@@ -45,6 +52,8 @@ class ItemScore:
         scores: metric -> value; None where it could not be scored. A metric that does not apply
             to the sample is absent.
         elements: what the context says of each key element of the reference.
+        unscored: reward -> why it has no value, for those that have none.
+        groups: name of a division of the questions -> the part that this one belongs to.
     """
 
     sample_id: str
@@ -53,6 +62,8 @@ class ItemScore:
     alignment: str | None
     scores: Mapping[str, float | None]
     elements: Mapping[str, ElementStatus] = field(default_factory=dict)
+    unscored: Mapping[str, Unscored] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 def score_items(
@@ -60,22 +71,25 @@ def score_items(
     samples: Sequence[Sample],
     completions: Sequence[Completion],
     unenforced: Sequence[Completion] | None = None,
+    published: Published | None = None,
 ) -> list[ItemScore]:
     """Score one completion of each sample.
 
-    Metrics: one per reward, by its name; ``answer.alone``; ``context_relevant`` and
-    ``context_irrelevant``, the shares of the key elements that the answer does and does not
-    depend on which the context names; ``context.NAME`` for each element; ``truncated`` (0 or 1);
-    ``tokens``, the end token included. Where the format was enforced, ``format`` says nothing of
-    the model: then also ``format_unenforced``, whether what it writes by itself is valid;
-    ``unchanged``, whether the enforcement refused none of its tokens; and ``forced``, the share of
-    tokens that were left no choice.
+    Metrics: one per reward, by its name; ``answer.alone``; ``answer.published``, where there is
+    one; ``context_relevant`` and ``context_irrelevant``, the shares of the key elements that the
+    answer does and does not depend on which the context names; ``context.NAME`` for each element;
+    ``truncated`` and ``refused`` (0 or 1); ``tokens``, the end token included, where the engine
+    says how many there were. Where the format was enforced, ``format`` says nothing of the model:
+    then also ``format_unenforced``, whether what it writes by itself is valid; ``unchanged``,
+    whether the enforcement refused none of its tokens; and ``forced``, the share of tokens that
+    were left no choice.
 
     Args:
         rewards: by name.
         samples: what was asked.
         completions: one per sample.
         unenforced: what the model wrote by itself, where the format of `completions` was enforced.
+        published: the metric that the benchmark was published with.
 
     Raises:
         DataError: a sample and its completion do not go together.
@@ -84,12 +98,19 @@ def score_items(
     table = score(rewards, samples, [completion.text for completion in completions])
     items = []
     for index, (sample, completion) in enumerate(zip(samples, completions, strict=True)):
-        scores = _stage_scores(table, index, parse(completion.text))
+        scores = _stage_scores(table, index, staged(completion.text))
+        if published is not None:
+            scores["answer.published"] = published(sample, completion.text)
         if unenforced is not None:
             scores["format_unenforced"] = float(parse(unenforced[index].text).valid)
             scores["unchanged"] = float(completion.overruled == 0)
             scores["forced"] = sum(completion.forced) / len(completion.forced)
-        items.append(_item(sample, completion, scores))
+        reasons = {
+            name: table.reasons.get((index, column), Unscored.UNEXPLAINED)
+            for column, name in enumerate(table.names)
+            if scores[name] is None
+        }
+        items.append(_item(sample, completion, scores, reasons))
     return items
 
 
@@ -111,8 +132,13 @@ def _stage_scores(table: RewardTable, index: int, output: StagedOutput) -> dict[
     return scores
 
 
-def _item(sample: Sample, completion: Completion, scores: dict[str, float | None]) -> ItemScore:
-    output = parse(completion.text)
+def _item(
+    sample: Sample,
+    completion: Completion,
+    scores: dict[str, float | None],
+    unscored: Mapping[str, Unscored],
+) -> ItemScore:
+    output = staged(completion.text)
     elements = element_coverage(output.context, sample.reference)
     kind, alignment = sample.extra.get("kind"), sample.extra.get("alignment")
     return ItemScore(
@@ -125,10 +151,25 @@ def _item(sample: Sample, completion: Completion, scores: dict[str, float | None
             "answer.alone": _answer_alone(sample, output),
             **_element_scores(sample, elements),
             "truncated": float(completion.stop_reason is StopReason.LENGTH),
-            "tokens": float(len(completion.token_ids)),
+            "refused": float(_refused(sample, completion, output)),
+            **_tokens(completion),
         },
         elements=elements,
+        unscored=unscored,
     )
+
+
+def _refused(sample: Sample, completion: Completion, output: StagedOutput) -> bool:
+    """Whether a completion declines to answer; one that was cut off might still have answered."""
+    if completion.stop_reason is not StopReason.END:
+        return completion.stop_reason is StopReason.WITHHELD
+    if read_answer(output.answer, sample.problem_type, sample.options) is not None:
+        return False
+    return is_refusal(output.answer or completion.text)
+
+
+def _tokens(completion: Completion) -> dict[str, float]:
+    return {} if completion.num_tokens is None else {"tokens": float(completion.num_tokens)}
 
 
 def _answer_alone(sample: Sample, output: StagedOutput) -> float | None:

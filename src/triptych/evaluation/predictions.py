@@ -17,11 +17,12 @@ _NO_LABELS = ("sample_id", "question", "text")
 
 @dataclass(frozen=True)
 class Prediction:
-    """One line of a predictions file.
+    """One line of a predictions file. A sample without an answer has no scores.
 
     Attributes:
         item: its scores.
-        labels: fields that questions can be grouped by: those whose value is a word or a number.
+        labels: what questions can be grouped by: their groups, and the fields whose value is a word
+            or a number.
         asked: what was asked, as text: question, options and right answer.
     """
 
@@ -114,8 +115,8 @@ def _prediction(record: Mapping[str, Any], where: str) -> Prediction:
         raise DataError(
             f"{where}: sample_id: {sample_id!r:.80} is no id; give the sample's, a text"
         )
-    scores = record.get("scores")
-    if not isinstance(scores, dict) or not scores:
+    scores = record.get("scores") if "error" not in record else {}
+    if not isinstance(scores, dict) or not (scores or "error" in record):
         raise DataError(
             f"{where}: scores: must be an object of numbers by metric; `triptych eval` writes them"
         )
@@ -129,13 +130,19 @@ def _prediction(record: Mapping[str, Any], where: str) -> Prediction:
                 name: _score(value, f"{where}: scores.{name}") for name, value in scores.items()
             },
         ),
-        labels={
-            name: str(value)
-            for name, value in record.items()
-            if isinstance(value, str | int) and name not in _NO_LABELS
-        },
+        labels=_labels(record),
         asked=repr([record.get(name) for name in ("question", "options", "answer")]),
     )
+
+
+def _labels(record: Mapping[str, Any]) -> dict[str, str]:
+    groups = record.get("groups")
+    fields = {name: value for name, value in record.items() if name not in _NO_LABELS}
+    return {
+        name: str(value)
+        for name, value in {**fields, **(groups if isinstance(groups, dict) else {})}.items()
+        if isinstance(value, str | int)
+    }
 
 
 def _cluster(record: Mapping[str, Any], sample_id: str) -> str:

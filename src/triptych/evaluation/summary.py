@@ -1,24 +1,33 @@
 """Records of single items brought together: means with intervals, and paired comparisons."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 from triptych.errors import DataError
 from triptych.evaluation.metrics import ItemScore
+from triptych.evaluation.timing import Timing
+from triptych.generation.engine import NoCompletion
 from triptych.statistics import Interval, bootstrap_difference, bootstrap_interval
 
 MAIN_KIND = "intention"
 ALIGNMENTS = ("aligned", "conflict")
-HIDDEN = ("tokens", "truncated", "forced", "answer.alone")
+HIDDEN = ("tokens", "truncated", "refused", "forced", "answer.alone")
 """Metrics that are on file and in no table unless they are asked for."""
+OF_GROUPS = ("answer", "answer.alone", "answer.published", "context", "reasoning", "format")
+"""Metrics that are summarised by group; there may be many groups."""
 
 Summary: TypeAlias = dict[str, dict[str, Interval]]
 """Split -> metric -> interval."""
 
+Groups: TypeAlias = dict[str, Summary]
+"""Division of the questions -> its part -> metric -> interval."""
+
 # A name that ends in "_" or "." stands for all that begin so.
 _ORDER = (
-    *("answer", "answer.alone", "answer_"),
+    *("answer", "answer.alone", "answer.published", "answer_"),
     *("context", "context_relevant", "context_irrelevant", "context."),
     *("reasoning", "format", "format_unenforced", "unchanged"),
 )
@@ -29,46 +38,87 @@ class EvaluationResult:
     """What an evaluation found.
 
     Attributes:
-        records: one per sample, in the order of the samples.
+        records: one per sample that was answered, in the order of the samples.
         summary: split -> metric -> mean with interval.
         unscored: split -> metric -> items that could not be scored and are in no mean; metrics
             with none are absent.
+        groups: division of the questions -> its part -> metric -> mean with interval, for the
+            metrics in `OF_GROUPS`. A question that belongs to no part is in none.
+        unanswered: id of each sample that the engine had no answer for -> why. They are in no mean.
+        timing: how long the answers took.
+        found: how many answers an earlier call had left.
     """
 
     records: tuple[ItemScore, ...]
     summary: Summary
     unscored: dict[str, dict[str, int]]
+    groups: Groups = field(default_factory=dict)
+    unanswered: dict[str, NoCompletion] = field(default_factory=dict)
+    timing: Timing | None = field(default=None, compare=False)
+    found: int = field(default=0, compare=False)
 
     def means(self, split: str) -> dict[str, float]:
         """The means of one split by metric."""
         return {metric: interval.mean for metric, interval in self.summary[split].items()}
 
 
-def summarise(records: Sequence[ItemScore], split: str = "balanced") -> EvaluationResult:
-    """Means with 95% intervals over all records, and over "aligned" and "conflict" ones apart.
+def summarise(
+    records: Sequence[ItemScore], split: str = "balanced", seed: int = 0
+) -> EvaluationResult:
+    """Means with 95% intervals over all records, over "aligned" and "conflict" ones, and by group.
 
     ``answer`` is the answer score of the intention questions, other kinds stand beside it as
     ``answer_KIND``; in data without intention questions ``answer`` is over all of them. Every
-    other metric is over all questions. Whole clips are resampled.
+    other metric is over all questions, ``answer.published`` too. Whole clips are resampled.
 
     Args:
         records: what `score_items` gave.
         split: the name of all records together. The other two are there only where the data
             say which samples are which.
+        seed: of the resampling.
     """
     has_main = has_main_kind(records)
     summary: Summary = {}
     unscored: dict[str, dict[str, int]] = {}
     for name, members in _splits(records, split).items():
-        summary[name], unscored[name] = {}, {}
-        for metric, values in by_metric(members, has_main).items():
-            scored = {index: value for index, value in values.items() if value is not None}
-            clusters = [members[index].cluster for index in scored]
-            if interval := bootstrap_interval(list(scored.values()), clusters):
-                summary[name][metric] = interval
-            if missing := len(values) - len(scored):
-                unscored[name][metric] = missing
-    return EvaluationResult(tuple(records), summary, unscored)
+        by_name = by_metric(members, has_main)
+        summary[name] = _intervals(members, by_name, seed)
+        unscored[name] = {
+            metric: missing
+            for metric, values in by_name.items()
+            if (missing := sum(value is None for value in values.values()))
+        }
+    return EvaluationResult(tuple(records), summary, unscored, _groups(records, has_main, seed))
+
+
+def _intervals(
+    members: Sequence[ItemScore], by_name: Mapping[str, Mapping[int, float | None]], seed: int
+) -> dict[str, Interval]:
+    intervals = {}
+    for metric, values in by_name.items():
+        scored = {index: value for index, value in values.items() if value is not None}
+        clusters = [members[index].cluster for index in scored]
+        if interval := bootstrap_interval(list(scored.values()), clusters, seed=seed):
+            intervals[metric] = interval
+    return intervals
+
+
+def _groups(records: Sequence[ItemScore], has_main: bool, seed: int) -> Groups:
+    parts: dict[str, dict[str, list[ItemScore]]] = {}
+    for record in records:
+        for name, value in record.groups.items():
+            parts.setdefault(name, {}).setdefault(value, []).append(record)
+    return {
+        name: {
+            value: _intervals(
+                members,
+                {m: v for m, v in by_metric(members, has_main).items() if m in OF_GROUPS},
+                seed,
+            )
+            for value, members in sorted(values.items())
+        }
+        for name, values in parts.items()
+    }
 
 
 def compare(first: EvaluationResult, second: EvaluationResult, split: str = "balanced") -> Summary:
@@ -102,6 +152,16 @@ def summary_to_json(summary: Summary) -> dict[str, dict[str, dict[str, float | i
         split: {metric: interval.to_dict() for metric, interval in metrics.items()}
         for split, metrics in summary.items()
     }
+
+
+def groups_to_json(groups: Groups) -> dict[str, Any]:
+    """Results by group as plain values: division -> part -> metric -> ``{mean, low, high, n}``."""
+    return {name: summary_to_json(parts) for name, parts in groups.items()}
+
+
+def reasons(unanswered: Mapping[str, NoCompletion]) -> dict[str, int]:
+    """How many samples have no answer, by reason, the most frequent first."""
+    return dict(Counter(one.reason for one in unanswered.values()).most_common())
 
 
 def _difference(
@@ -143,12 +203,12 @@ def by_metric(records: Sequence[ItemScore], has_main: bool) -> dict[str, dict[in
     return dict(sorted(values.items(), key=lambda item: _rank(item[0])))
 
 
-def _metrics_of(score: str, kind: str | None, has_main: bool) -> Iterator[str]:
+@lru_cache(maxsize=4096)
+def _metrics_of(score: str, kind: str | None, has_main: bool) -> tuple[str, ...]:
     """The metrics that a score of a question of this kind goes into."""
-    if not score.startswith("answer") or not has_main or kind == MAIN_KIND:
-        yield score
-    if score == "answer" and kind not in (None, MAIN_KIND):
-        yield f"answer_{kind}"
+    own = score not in ("answer", "answer.alone") or not has_main or kind == MAIN_KIND
+    of_kind = score == "answer" and kind not in (None, MAIN_KIND)
+    return ((score,) if own else ()) + ((f"answer_{kind}",) if of_kind else ())
 
 
 def _rank(metric: str) -> int:
@@ -158,4 +218,4 @@ def _rank(metric: str) -> int:
         if name.endswith(("_", ".")) and metric.startswith(name):
             return rank
     # Rewards of the user's own, then what is measured and not judged.
-    return len(_ORDER) + (metric in ("truncated", "forced", "tokens"))
+    return len(_ORDER) + (metric in ("truncated", "refused", "forced", "tokens"))

@@ -12,8 +12,7 @@ one written without a break.
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,17 +20,14 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from triptych.data.sample import Sample
-from triptych.errors import ConfigError, DataError
+from triptych.errors import DataError
 from triptych.generation.engine import Completion, Engine, SamplingConfig
+from triptych.origin import Origin, check_origin, write_origin
 from triptych.stages import DEFAULT_FORMAT, StageFormat, parse
 
 Progress: TypeAlias = Callable[[int], None]
 """Told how many samples are done."""
 
-Origin: TypeAlias = Mapping[str, Any]
-"""What completions are made from, as plain JSON: settings, data, weights."""
-
-_SHOWN = 3  # differences that an error message lists
 _SAMPLED_VALUES = 64  # of each weight
 
 
@@ -93,36 +89,11 @@ def write_completions(
             continue
         groups = engine.generate(batch, n, sampling)
         if start == 0:
-            _write_origin(path, origin)
+            write_origin(path, origin)
         _append(path, list(zip(batch, groups, strict=True))[max(0, found - start) :])
         if progress:
             progress(start + len(batch))
     return found
-
-
-def check_origin(path: Path, origin: Origin) -> None:
-    """Refuse a file whose lines were made from something else, as far as `origin` goes.
-
-    Raises:
-        ConfigError: they were, or nothing says what they were made from.
-        DataError: what says so cannot be read.
-    """
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    way_out = "name another file, or remove this one to start over"
-    try:
-        before = json.loads(_origin_path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{path}: exists, and no {_origin_path(path).name} beside it says what it was made "
-            f"from; {way_out}"
-        ) from error
-    except ValueError as error:
-        raise DataError(f"{_origin_path(path)}: not valid JSON: {error}") from error
-    known = {name: before.get(name) for name in origin}
-    if differences := list(_differences(known, dict(origin))):
-        shown = ", ".join(differences[:_SHOWN]) + (", ..." if len(differences) > _SHOWN else "")
-        raise ConfigError(f"{path}: was made by other settings or data ({shown}); {way_out}")
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -135,17 +106,6 @@ def weights_digest(model: nn.Module) -> str:
         values = weight.detach().flatten()[:_SAMPLED_VALUES].float().cpu()
         digest.update(name.encode() + values.numpy().tobytes())
     return digest.hexdigest()
-
-
-def _origin_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.settings.json")
-
-
-def _write_origin(path: Path, origin: Origin) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _origin_path(path).with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(origin, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(_origin_path(path))
 
 
 def _append(path: Path, groups: Iterable[tuple[Sample, Sequence[Completion]]]) -> None:
@@ -186,17 +146,3 @@ def _sample_id(line: bytes) -> Any:
     except ValueError:
         return None
     return record.get("sample_id") if isinstance(record, dict) else None
-
-
-def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in {**before, **now}:
-            inner = f"{name}.{key}" if name else key
-            yield from _differences(before.get(key), now.get(key), inner)
-    elif before != now:
-        yield f"{name} was {_shorten(before)}, is {_shorten(now)}"
-
-
-def _shorten(value: Any, limit: int = 40) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -5,8 +5,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from triptych.data.sample import Media, Sample
+from triptych.data.sample import Media, Reference, Sample
 from triptych.errors import DataError
+
+
+class PlainReference(dict[str, Any]):
+    """A `Reference` as a dict, which remembers what it was made from.
+
+    Reward functions are given plain values; ours need the reference again, and to check a dict
+    field by field takes longer than to score it.
+    """
+
+    def __init__(self, source: Reference) -> None:
+        super().__init__(source.model_dump())
+        self.source = source
 
 
 def sample_columns(samples: Sequence[Sample]) -> dict[str, list[Any]]:
@@ -22,7 +34,7 @@ def sample_columns(samples: Sequence[Sample]) -> dict[str, list[Any]]:
         their values.
     """
     distinct = {id(sample): sample for sample in samples}
-    references = {key: sample.reference.model_dump() for key, sample in distinct.items()}
+    references = {key: PlainReference(sample.reference) for key, sample in distinct.items()}
     media = {key: _plain_media(sample.media) for key, sample in distinct.items()}
     return {
         "sample_id": [sample.id for sample in samples],

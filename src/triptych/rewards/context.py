@@ -95,7 +95,10 @@ def score_context(
         return Unscored.NO_REFERENCE
     written = read_text(context)
     said = _said(context, question, options)
-    counts = Counter(_status(one, said, written, wanted.context) for one in wanted.elements)
+    if said == written:  # nearly always
+        counts = Counter(wanted.statuses(said))
+    else:
+        counts = Counter(_status(one, said, written, wanted.context) for one in wanted.elements)
     surplus = counts[ElementStatus.NAMED] - counts[ElementStatus.CONTRADICTED]
     if surplus <= 0:
         return 0.0
@@ -135,7 +138,7 @@ def _status(element: KeyElement, said: Text, written: Text, reference: Text) -> 
     Unless the reference contradicts itself in the same way.
     """
     status = element.status(said)
-    if status != ElementStatus.CONTRADICTED and said != written:
+    if status != ElementStatus.CONTRADICTED:
         contradicted = element.status(written) == ElementStatus.CONTRADICTED
         if contradicted and element.status(reference) != ElementStatus.CONTRADICTED:
             return ElementStatus.CONTRADICTED

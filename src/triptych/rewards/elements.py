@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 from triptych.data.sample import Element, Reference
 from triptych.errors import DataError
+from triptych.rewards.columns import PlainReference
 from triptych.rewards.lexicon import STOP_WORDS
 from triptych.rewards.words import (
     Text,
@@ -87,21 +88,25 @@ class StatedElement:
         too, and one with an "or" there names nothing: listing every value is no description.
         """
         named = False
+        padded = text.padded
         for phrase in self.phrases:
+            if phrase not in padded:  # nearly always
+                continue
             for start in text.find(phrase):
                 beside = self._beside_value(text, start, start + phrase.count(" ") - 1)
                 if text.negated(start) or not self.rival_cues.isdisjoint(map(stem, beside)):
                     return ElementStatus.CONTRADICTED
                 named = named or "or" not in beside
-        if any(_affirms(text, phrase) for phrase in self.contradictions):
+        if any(_affirms(text, one) for one in self.contradictions if one in padded):
             return ElementStatus.CONTRADICTED
         return ElementStatus.NAMED if named else ElementStatus.MISSING
 
     def asserted_cues(self, text: Text) -> frozenset[str]:
         """The cues of the phrases and contradictions that a text states."""
         stated: set[str] = set()
+        padded = text.padded
         for phrase in (*self.phrases, *self.contradictions):
-            if _affirms(text, phrase):
+            if phrase in padded and _affirms(text, phrase):
                 stated.update(map(stem, phrase.split()))
         return self.cues & stated
 
@@ -166,19 +171,22 @@ class FoundElement:
 
     def status(self, text: Text) -> ElementStatus:
         """By the rules at the head of the module."""
-        near = [
-            clause
-            for clause in text.clause_concepts
-            if not self.mates or not self.mates.isdisjoint(clause)
-        ]
-        named = any(self.concept in clause for clause in near)
-        opposed = frozenset().union(*near) & _opposites(self.concept)
+        named = self._near(text, self.concept)
+        opposed = {other for other in _opposites(self.concept) if self._near(text, other)}
         # Beside its own clause, the reference may well say the opposite of someone else.
         if opposed - self.expected or (opposed and self.mates and not named):
             return ElementStatus.CONTRADICTED
         return ElementStatus.NAMED if named else ElementStatus.MISSING
 
+    def _near(self, text: Text, concept: str) -> bool:
+        """Whether a clause with a mate, or any where there are none, has a concept."""
+        clauses = text.clauses_with.get(concept, ())
+        if not self.mates:
+            return bool(clauses)
+        return any(not self.mates.isdisjoint(clause) for clause in clauses)
 
+
+@lru_cache(maxsize=65536)
 def _opposites(concept: str) -> frozenset[str]:
     if concept.startswith("not "):
         return frozenset({concept.removeprefix("not ")})
@@ -214,6 +222,15 @@ class PreparedReference:
     stated: tuple[StatedElement, ...]
     elements: tuple[KeyElement, ...]
 
+    def statuses(self, text: Text) -> tuple[ElementStatus, ...]:
+        """What a text says of each of the elements. Cached: it is asked more than once."""
+        return _statuses(self, text)
+
+
+@lru_cache(maxsize=2048)
+def _statuses(reference: PreparedReference, text: Text) -> tuple[ElementStatus, ...]:
+    return tuple(element.status(text) for element in reference.elements)
+
 
 @lru_cache(maxsize=4096)
 def prepare(reference: Reference) -> PreparedReference:
@@ -234,6 +251,8 @@ def as_reference(value: Reference | Mapping[str, Any] | None) -> Reference:
     """
     if isinstance(value, Reference):
         return value
+    if isinstance(value, PlainReference):
+        return value.source
     try:
         return Reference.model_validate(_without_none(value or {}))
     except ValidationError as error:
@@ -259,10 +278,11 @@ def element_coverage(
     """
     text = read_text(context_text)
     coverage: dict[str, ElementStatus] = {}
-    for element in prepare(as_reference(reference)).elements:
+    prepared = prepare(as_reference(reference))
+    for element, status in zip(prepared.elements, prepared.statuses(text), strict=True):
         name, number = element.name, 1
         while name in coverage:
             number += 1
             name = f"{element.name} ({number})"
-        coverage[name] = element.status(text)
+        coverage[name] = status
     return coverage

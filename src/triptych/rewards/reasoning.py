@@ -54,7 +54,6 @@ from triptych.rewards.words import (
     PERCEIVED_CONCEPTS,
     SENTENCE_END,
     Text,
-    concept,
     phrase_key,
     read_text,
     stem,
@@ -66,6 +65,7 @@ COPIED_RUN = 6
 MIN_EVIDENCE = 3
 
 _RULES = tuple(tuple(marker.split()) for marker in RULE_MARKERS)
+_RULE_STARTS = frozenset(marker[0] for marker in _RULES)
 _TEXT_TYPES = (ProblemType.OCR, ProblemType.FREE_FORM)
 
 
@@ -167,6 +167,8 @@ def _claimed_until(clause: tuple[str, ...]) -> int:
     """How many words of a clause are claimed: all, none, or those before a rule's marker."""
     if not HYPOTHETICAL_WORDS.isdisjoint(clause):
         return 0
+    if _RULE_STARTS.isdisjoint(clause):  # nearly always
+        return len(clause)
     for index in range(len(clause)):
         if any(clause[index : index + len(marker)] == marker for marker in _RULES):
             return index
@@ -220,12 +222,11 @@ def _cue_claims(
     """Each cue that is claimed, with the elements that it may speak of."""
     bound = {element: element.asserted_cues(claimed) for element in elements}
     found = set()
-    for cue in claimed.affirmed:
+    for cue in claimed.affirmed & frozenset().union(*(element.cues for element in elements)):
         sharing = [element for element in elements if cue in element.cues]
         by_phrase = [element for element in sharing if cue in bound[element]]
         by_relevance = [element for element in sharing if element.relevant]
-        if sharing:
-            found.add((cue, tuple(by_phrase or by_relevance or sharing)))
+        found.add((cue, tuple(by_phrase or by_relevance or sharing)))
     return found
 
 
@@ -255,8 +256,7 @@ def _found_evidence(
 
 def _concepts(text: Text) -> frozenset[str]:
     """The concepts that a text affirms."""
-    names = (concept(word) for i, word in enumerate(text.words) if not text.negated(i))
-    return frozenset(name for name in names if name)
+    return text.affirmed_concepts
 
 
 def _without_options(text: Text, options: tuple[str, ...]) -> Text:
@@ -272,6 +272,8 @@ def _without_options(text: Text, options: tuple[str, ...]) -> Text:
 def _own_words(think: Text, context: Text) -> float:
     """1 while at most half of the reasoning repeats the context word for word, falling to 0."""
     words, source = think.words, context.words
+    if len(words) < COPIED_RUN:
+        return 1.0
     runs = {source[i : i + COPIED_RUN] for i in range(len(source) - COPIED_RUN + 1)}
     copied: set[int] = set()
     for i in range(len(words) - COPIED_RUN + 1):

@@ -33,8 +33,8 @@ _UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])")
 _NOT = re.compile(r"n't\b|(?<=\bcan)not\b")
 _IDIOMS = re.compile(rf"\b(?:{'|'.join(NO_NEGATION)})\b")
 _TOKEN = re.compile(
-    r"\d+(?:[.,]\d+)+|[^\W_]+(?:'[^\W_]+)*|(?P<stop>[.!?;\u2026\u3002])"
-    r"|(?P<comma>[,:()\[\]/\u2013\u2014\u3001]|(?<=\s)-(?=\s))"
+    r"(\d+(?:[.,]\d+)+|[^\W_]+(?:'[^\W_]+)*)|([.!?;\u2026\u3002])"
+    r"|([,:()\[\]/\u2013\u2014\u3001]|(?<=\s)-(?=\s))"
 )
 _FILLER = re.compile(rf"(?<= )(?:{'|'.join(sorted(FILLERS, key=lambda words: -len(words)))})(?= )")
 
@@ -115,6 +115,12 @@ class Text:
         return frozenset(stem(w) for w, no in zip(self.words, self._negations, strict=True) if no)
 
     @cached_property
+    def affirmed_concepts(self) -> frozenset[str]:
+        """The concepts of the words that are not negated."""
+        said = {word for word, no in zip(self.words, self._negations, strict=True) if not no}
+        return frozenset(name for word in said if (name := concept(word)))
+
+    @cached_property
     def clause_concepts(self) -> tuple[frozenset[str], ...]:
         """The concepts of each clause that has any, as "smile", "not smile" or "from smile".
 
@@ -138,6 +144,15 @@ class Text:
             else:
                 merged.append((sentence, names))
         return tuple(frozenset(names) for _, names in merged)
+
+    @cached_property
+    def clauses_with(self) -> dict[str, list[frozenset[str]]]:
+        """Each concept, and those of `clause_concepts` that have it."""
+        found: dict[str, list[frozenset[str]]] = {}
+        for clause in self.clause_concepts:
+            for name in clause:
+                found.setdefault(name, []).append(clause)
+        return found
 
     @cached_property
     def _negations(self) -> tuple[bool, ...]:
@@ -166,21 +181,21 @@ def read_text(text: str) -> Text:
     words: list[str] = []
     clauses: list[int] = []
     clause = 0
-    for match in _TOKEN.finditer(plain):
-        if match["comma"]:
+    for word, stop, comma in _TOKEN.findall(plain):
+        if comma:
             clause += 1
-            continue
-        if match["stop"]:
-            word = SENTENCE_END
-            if not words or words[-1] == SENTENCE_END:
-                continue
+        elif stop:
+            if words and words[-1] != SENTENCE_END:
+                words.append(SENTENCE_END)
+                clauses.append(clause)
+                clause += 1
         else:
-            word = match[0].partition("'")[0]
+            if "'" in word:
+                word = word.partition("'")[0]
             if word in CLAUSE_WORDS:
                 clause += 1
-        words.append(word)
-        clauses.append(clause)
-        clause += word == SENTENCE_END
+            words.append(word)
+            clauses.append(clause)
     if words and words[-1] == SENTENCE_END:
         del words[-1], clauses[-1]
     return Text(tuple(words), tuple(clauses))

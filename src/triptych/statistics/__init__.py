@@ -11,8 +11,10 @@ from triptych.statistics.detectable import (
 )
 from triptych.statistics.intervals import (
     Interval,
+    Measure,
     bootstrap_difference,
     bootstrap_interval,
+    bootstrap_measure,
 )
 from triptych.statistics.multiple import holm
 from triptych.statistics.paired import (
@@ -25,9 +27,11 @@ from triptych.statistics.paired import (
 __all__ = [
     "Interval",
     "McNemar",
+    "Measure",
     "SignFlips",
     "bootstrap_difference",
     "bootstrap_interval",
+    "bootstrap_measure",
     "detectable_difference",
     "detectable_difference_unpaired",
     "holm",

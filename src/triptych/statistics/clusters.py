@@ -12,6 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def number_clusters(labels: Sequence[Hashable]) -> NDArray[np.int64]:
+    """The number of each label's cluster, (N,); clusters in order of first appearance."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class Clusters:
     """N values in C clusters.
@@ -49,8 +55,7 @@ class Clusters:
         mean = float(values_N.mean())
         if labels is None:
             return cls(mean, len(values_N), values_N, np.ones_like(values_N))
-        numbers: dict[Hashable, int] = {}
-        index_N = np.array([numbers.setdefault(label, len(numbers)) for label in labels])
+        index_N = number_clusters(labels)
         sums_C = np.bincount(index_N, weights=values_N).astype(np.float64)
         return cls(mean, len(values_N), sums_C, np.bincount(index_N).astype(np.float64))
 

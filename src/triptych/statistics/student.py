@@ -1,6 +1,7 @@
 """Quantiles of Student's t, for whole degrees of freedom."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -8,6 +9,7 @@ import numpy as np
 _HALVINGS = 60
 
 
+@lru_cache(maxsize=4096)
 def t_quantile(p: float, df: int) -> float:
     """The number that Student's t with ``df`` degrees of freedom falls below with probability p.
 

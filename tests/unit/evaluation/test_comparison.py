@@ -96,6 +96,8 @@ def test_the_interval_is_the_one_that_summaries_have() -> None:
         ("answer", -1.0, Verdict.WORSE),
         ("truncated", 1.0, Verdict.WORSE),
         ("truncated", -1.0, Verdict.BETTER),
+        ("refused", 1.0, Verdict.WORSE),
+        ("answer.published", 1.0, Verdict.BETTER),
         ("tokens", 1.0, Verdict.HIGHER),
         ("tokens", -1.0, Verdict.LOWER),
         ("context.mouth", 1.0, Verdict.HIGHER),
@@ -256,6 +258,15 @@ def test_what_one_run_could_not_score_is_left_out_of_both_and_counted() -> None:
     assert pairing.notices == (
         "answer: 2 of 4 questions could not be scored in A or B, and are left out",
     )
+
+
+def test_what_one_run_did_not_answer_is_left_out_of_both_and_counted() -> None:
+    unanswered = prediction(1, {}, clip="c1")
+    ours = run_of(prediction(0, {"answer": 1.0}, clip="c0"), unanswered)
+    pairing = pair_runs([answers([1.0, 0.0]), ours])
+    (two,) = pairing.paired
+    assert (two.first, two.second, two.unscored) == ([1.0], [1.0], 1)
+    assert pairing.notices[0].startswith("answer: 1 of 2 questions could not be scored in A or B")
 
 
 def test_metrics_of_one_run_only_are_named() -> None:

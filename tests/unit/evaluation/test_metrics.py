@@ -10,7 +10,7 @@ from triptych.data.sample import Element, Media, MediaKind, ProblemType, Referen
 from triptych.errors import DataError
 from triptych.evaluation.metrics import ItemScore, cluster_of, score_items
 from triptych.generation.engine import Completion, StopReason
-from triptych.rewards import ElementStatus, RewardFunction, rule_rewards
+from triptych.rewards import ElementStatus, RewardFunction, Unscored, rule_rewards
 
 ELEMENTS = (
     Element(name="mouth", phrases=("mouth is smiling",), contradictions=("mouth is frowning",)),
@@ -72,6 +72,7 @@ def test_a_good_completion_scores_fully() -> None:
         "context.pitch": 1.0,
         "context.brows": 1.0,
         "truncated": 0.0,
+        "refused": 0.0,
         "tokens": 7.0,
     }
     assert (item.sample_id, item.cluster, item.kind) == ("q1", "a", "intention")
@@ -190,3 +191,74 @@ def test_samples_without_kind_or_alignment() -> None:
 def test_a_completion_too_few_is_refused() -> None:
     with pytest.raises(DataError, match="2 samples"):
         score_items(rule_rewards(), [make_sample(), make_sample(id="q2")], [complete(GOOD)])
+
+
+REFUSAL = "I'm sorry, but I can't help with that."
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "refused"),
+    [
+        (GOOD, StopReason.END, False),
+        (GOOD, StopReason.WITHHELD, True),
+        ("", StopReason.WITHHELD, True),
+        ("", StopReason.END, False),
+        (REFUSAL, StopReason.END, True),
+        (f"<context>{REFUSAL}</context><think>.</think><answer></answer>", StopReason.END, True),
+        (GOOD.replace(">B<", f">{REFUSAL}<"), StopReason.END, True),
+        # Whoever answers has not refused, whatever else is said.
+        (GOOD.replace("<think>", f"<think>{REFUSAL} "), StopReason.END, False),
+        # Cut off, it might still have answered.
+        (REFUSAL, StopReason.LENGTH, False),
+    ],
+)
+def test_a_refusal_is_told_from_an_answer(text: str, stop: StopReason, refused: bool) -> None:
+    assert score_one(text, stop=stop).scores["refused"] == float(refused)
+
+
+def test_an_option_that_reads_like_a_refusal_is_an_answer() -> None:
+    sample = make_sample(options=("he agrees", "I cannot answer that", "he is silent"))
+    item = score_one(GOOD.replace(">B<", ">B. I cannot answer that<"), sample)
+    assert item.scores["answer.alone"] == 1.0
+    assert item.scores["refused"] == 0.0
+
+
+def test_a_server_counts_tokens_or_does_not() -> None:
+    counted = Completion((), GOOD, StopReason.END, (), counted=41)
+    silent = Completion((), GOOD, StopReason.END, ())
+    first, second = score_items(
+        rule_rewards(), [make_sample(), make_sample(id="q2")], [counted, silent]
+    )
+    assert first.scores["tokens"] == 41.0
+    assert "tokens" not in second.scores
+    assert second.scores["answer"] == 1.0
+
+
+def test_the_published_metric_stands_beside_ours() -> None:
+    seen = []
+
+    def published(sample: Sample, text: str) -> float | None:
+        seen.append((sample.id, text))
+        return None if sample.id == "q2" else 0.25
+
+    first, second = score_items(
+        rule_rewards(),
+        [make_sample(), make_sample(id="q2")],
+        [complete(GOOD)] * 2,
+        published=published,
+    )
+    assert first.scores["answer.published"] == 0.25
+    assert second.scores["answer.published"] is None
+    assert seen == [("q1", GOOD), ("q2", GOOD)]
+    assert "answer.published" not in score_one(GOOD).scores
+
+
+def test_why_a_reward_has_no_value_is_kept() -> None:
+    def judge(prompts: Any, completions: Any, *, log_unscored: Any, **_: Any) -> list[float | None]:
+        log_unscored(0, Unscored.TIMEOUT)
+        return [None]
+
+    item = score_one(GOOD, rewards={"context": judge, "mine": _silent, "format": _generous})
+    assert item.unscored == {"context": Unscored.TIMEOUT, "mine": Unscored.UNEXPLAINED}
+    # A stage that is missing is scored, whatever the judge says.
+    assert score_one("B", rewards={"context": judge}).unscored == {}

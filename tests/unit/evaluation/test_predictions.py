@@ -44,6 +44,25 @@ def test_a_line_says_scores_and_what_they_are_of(tmp_path: Path) -> None:
     assert "text" not in one.labels
 
 
+def test_groups_are_labels(tmp_path: Path) -> None:
+    groups = {"task_type": "counting", "kind": "of the benchmark", "year": 2024}
+    predictions = read_predictions(written(tmp_path / "p.jsonl", {**LINE, "groups": groups}))
+    labels = predictions.by_id["q1"].labels
+    assert labels["task_type"] == "counting"
+    assert labels["kind"] == "of the benchmark"
+    assert labels["year"] == "2024"
+    assert labels["problem_type"] == "multiple_choice"
+
+
+def test_a_sample_without_an_answer_has_no_scores(tmp_path: Path) -> None:
+    line = {name: LINE[name] for name in LINE if name not in ("text", "scores")}
+    error = {"reason": "timeout", "cause": "no reply within 60 s"}
+    path = written(tmp_path / "p.jsonl", LINE, {**line, "sample_id": "q2", "error": error})
+    predictions = read_predictions(path)
+    assert predictions.by_id["q2"].item.scores == {}
+    assert predictions.by_id["q2"].item.cluster == "clip-1"
+
+
 def test_half_a_character_that_a_model_wrote_does_no_harm(tmp_path: Path) -> None:
     assert read_predictions(written(tmp_path / "p.jsonl", {**LINE, "text": "\ud800"})).by_id
 

@@ -1,6 +1,7 @@
 """One evaluation from samples to predictions, with an engine that knows what to say."""
 
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +78,18 @@ def test_batches_change_nothing(questions: list[Sample]) -> None:
     assert first.means("balanced")["format"] < 1.0
 
 
+def test_the_seed_reaches_the_intervals(questions: list[Sample]) -> None:
+    def uneven(prompts: Any, completions: Any, *, sample_id: list[str], **_: Any) -> list[float]:
+        return [zlib.crc32(one.encode()) / 2**32 for one in sample_id]
+
+    engine, rewards = ReferenceEngine(), {"answer": uneven}
+    first, again, other = (
+        evaluate(engine, questions, rewards=rewards, seed=seed) for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first.summary != other.summary
+
+
 def test_predictions_hold_text_stages_and_scores(questions: list[Sample], tmp_path: Path) -> None:
     out = tmp_path / "predictions" / "arm.jsonl"
     broken = questions[1].id
@@ -92,7 +105,8 @@ def test_predictions_hold_text_stages_and_scores(questions: list[Sample], tmp_pa
     assert bad["stop_reason"] == "length"
     assert bad["text"].endswith("\ud800")
     assert {violation["kind"] for violation in bad["violations"]} >= {"missing"}
-    assert not list(out.parent.glob("*.partial"))
+    assert good["groups"] == {}
+    assert good["unscored"] == {}
 
 
 def _fails_on(sample_id: str) -> Any:
@@ -105,16 +119,13 @@ def _fails_on(sample_id: str) -> Any:
     return reward
 
 
-def test_a_failure_keeps_older_predictions_and_what_was_done(
-    questions: list[Sample], tmp_path: Path
-) -> None:
+def test_a_reward_that_fails_keeps_what_was_done(questions: list[Sample], tmp_path: Path) -> None:
     out = tmp_path / "predictions.jsonl"
-    out.write_text("older\n")
     rewards = {"judge": _fails_on(questions[5].id)}
     with pytest.raises(RewardError, match="judge"):
         evaluate(ReferenceEngine(), questions, rewards=rewards, batch_size=3, out=out)
-    assert out.read_text() == "older\n"
-    done = (tmp_path / "predictions.jsonl.partial").read_text().splitlines()
+    assert not out.exists()
+    done = (tmp_path / "predictions.jsonl.ledger" / "scored.0.jsonl").read_text().splitlines()
     assert [json.loads(line)["sample_id"] for line in done] == [s.id for s in questions[:3]]
 
 

@@ -1,12 +1,20 @@
 """Means by split and kind, what is left out, and paired comparisons."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from triptych.errors import DataError
 from triptych.evaluation.metrics import ItemScore
-from triptych.evaluation.summary import compare, summarise, summary_to_json
+from triptych.evaluation.summary import (
+    compare,
+    groups_to_json,
+    reasons,
+    summarise,
+    summary_to_json,
+)
+from triptych.generation.engine import NoCompletion
 
 
 def item(
@@ -136,3 +144,55 @@ def test_comparison_of_metrics_that_only_one_has_is_left_out() -> None:
 def test_comparison_of_different_samples_is_refused() -> None:
     with pytest.raises(DataError, match="different samples"):
         compare(summarise([item(0, 1.0)]), summarise([item(1, 1.0)]))
+
+
+def grouped(index: int, answer: float, **groups: str) -> ItemScore:
+    scores = {"answer": answer, "context": 0.5, "tokens": 9.0}
+    return ItemScore(f"q{index}", f"clip{index}", None, None, scores, groups=groups)
+
+
+def test_groups_are_summarised_apart() -> None:
+    records = [
+        grouped(0, 1.0, task="b", length="short"),
+        grouped(1, 0.0, task="b"),
+        grouped(2, 1.0, task="a", length="long"),
+        grouped(3, 1.0, task="a", length="long"),
+    ]
+    groups = summarise(records).groups
+    assert list(groups) == ["task", "length"]
+    assert list(groups["task"]) == ["a", "b"]
+    assert groups["task"]["b"]["answer"].mean == 0.5
+    assert groups["task"]["b"]["answer"].n == 2
+    assert list(groups["task"]["a"]) == ["answer", "context"], "no tokens by group"
+    assert sum(part["answer"].n for part in groups["length"].values()) == 3
+    plain = json.loads(json.dumps(groups_to_json(groups)))
+    assert plain["length"]["long"]["answer"]["mean"] == 1.0
+
+
+def test_in_data_with_intention_questions_the_answer_of_a_group_is_theirs() -> None:
+    records = [replace(grouped(i, float(i), task="a"), kind=kind)
+               for i, kind in enumerate(("intention", "emotion"))]  # fmt: skip
+    assert summarise(records).groups["task"]["a"]["answer"].n == 1
+
+
+def test_the_published_metric_is_over_all_kinds() -> None:
+    records = [
+        replace(grouped(i, 1.0), kind=kind, scores={"answer": 1.0, "answer.published": float(i)})
+        for i, kind in enumerate(("intention", "emotion"))
+    ]
+    summary = summarise(records).summary["balanced"]
+    assert (summary["answer"].n, summary["answer.published"].n) == (1, 2)
+
+
+def test_the_seed_reaches_the_intervals() -> None:
+    records = [grouped(index, (index * 0.37) % 1, task="a") for index in range(40)]
+    first, again, other = (summarise(records, seed=seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first.summary != other.summary
+    assert first.groups != other.groups
+    assert first.means("balanced") == other.means("balanced")
+
+
+def test_reasons_are_counted() -> None:
+    why = {str(i): NoCompletion(reason, "") for i, reason in enumerate("abb")}
+    assert reasons(why) == {"b": 2, "a": 1}

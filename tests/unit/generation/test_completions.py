@@ -12,7 +12,6 @@ from triptych.data.sample import Sample
 from triptych.errors import ConfigError, DataError
 from triptych.generation import Completion, Enforce, SamplingConfig, StopReason
 from triptych.generation.completions import (
-    check_origin,
     completion_record,
     weights_digest,
     write_completions,
@@ -20,6 +19,7 @@ from triptych.generation.completions import (
 from triptych.generation.local import LocalEngine
 from triptych.generation.sampling import sample_seed
 from triptych.models import OmniModel
+from triptych.origin import check_origin
 
 DRAWN = SamplingConfig(max_new_tokens=8, seed=3)
 GREEDY = SamplingConfig(max_new_tokens=8, temperature=0)

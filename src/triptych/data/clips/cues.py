@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
-from triptych.data.sample import Element
+from triptych.data.sample import Element, MediaKind
 
 TURN_PROBABILITY = 0.4
 """How often the expression turns in mid-clip."""
@@ -145,13 +145,13 @@ _END = ("stays {}", "to {}", "ends {}", "{} at the end")
 _BROWS = ("brows are {}", "{} brows", "brows {}")
 _PITCH = ("voice is {}", "{} voice", "voice stays {}", "pitch is {}", "{} pitch")
 
-_ASPECTS: tuple[tuple[str, str, type[StrEnum], tuple[str, ...]], ...] = (
-    ("expression_start", "mouth_start", Mouth, _START),
-    ("expression_end", "mouth_end", Mouth, _END),
-    ("brows", "brows", Brows, _BROWS),
-    ("pitch", "pitch", Pitch, _PITCH),
-    ("loudness_start", "loudness_start", Loudness, _START),
-    ("loudness_end", "loudness_end", Loudness, _END),
+_ASPECTS: tuple[tuple[str, str, type[StrEnum], tuple[str, ...], MediaKind], ...] = (
+    ("expression_start", "mouth_start", Mouth, _START, MediaKind.VIDEO),
+    ("expression_end", "mouth_end", Mouth, _END, MediaKind.VIDEO),
+    ("brows", "brows", Brows, _BROWS, MediaKind.VIDEO),
+    ("pitch", "pitch", Pitch, _PITCH, MediaKind.AUDIO),
+    ("loudness_start", "loudness_start", Loudness, _START, MediaKind.AUDIO),
+    ("loudness_end", "loudness_end", Loudness, _END, MediaKind.AUDIO),
 )
 ELEMENT_NAMES: tuple[str, ...] = tuple(name for name, *_ in _ASPECTS)
 
@@ -169,8 +169,9 @@ def elements(cues: Cues, relevant: frozenset[str]) -> tuple[Element, ...]:
                 for phrase in _phrases(patterns, value)
             ),
             relevant=name in relevant,
+            medium=medium,
         )
-        for name, cue, values, patterns in _ASPECTS
+        for name, cue, values, patterns, medium in _ASPECTS
     )
 
 

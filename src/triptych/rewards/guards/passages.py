@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 # A sentence ends at its mark and what closes it, before white space; a line ends a sentence, too.
@@ -58,14 +59,23 @@ def fold(text: str) -> str:
 
 def keys_of(text: str) -> list[str]:
     """The words of a text, folded. Characters of scripts without spaces are words."""
+    return list(_keys_of(text))
+
+
+@lru_cache(maxsize=1024)  # all guards look at the same text one after the other
+def _keys_of(text: str) -> tuple[str, ...]:
     if text.isascii():  # nearly always, and much cheaper than what follows
-        return _ASCII_WORD.findall(text.casefold())
-    return [word.key for word in words_of(text)]
+        return tuple(_ASCII_WORD.findall(text.casefold()))
+    return tuple(word.key for word in words_of(text))
 
 
 def words_of(text: str, start: int = 0, end: int | None = None) -> list[Word]:
     """The words of a text, or of a part of it, with their places."""
-    found = _WORD.finditer(text, start, len(text) if end is None else end)
+    end = len(text) if end is None else end
+    if text.isascii():
+        found = _ASCII_WORD.finditer(text.casefold(), start, end)
+        return [Word(match[0], *match.span()) for match in found]
+    found = _WORD.finditer(text, start, end)
     return [Word(fold(match[0]), *match.span()) for match in found]
 
 

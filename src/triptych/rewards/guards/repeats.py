@@ -53,7 +53,9 @@ def _loops(text: str, words: Sequence[Word]) -> list[Span]:
     latest: dict[tuple[str, ...], int] = {}
     index = 0
     while index < len(keys):
-        length = _short_loop(text, words, index) or _long_loop(keys, index, latest)
+        again = keys[index] in keys[max(0, index - 2) : index]
+        length = _short_loop(text, words, index) if again else 0
+        length = length or _long_loop(keys, index, latest)
         if length:
             spans.append(Span(words[index - 1].end, words[index + length - 1].end))
         for position in range(index, index + max(1, length)):

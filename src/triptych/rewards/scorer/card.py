@@ -10,7 +10,8 @@ from triptych.files import write_json, write_text
 from triptych.rewards.scorer.base import Stage
 from triptych.rewards.scorer.corruptions import Pair
 from triptych.rewards.scorer.evaluation import Evaluation
-from triptych.rewards.scorer.measures import BINS, Figure
+from triptych.rewards.scorer.measures import BINS
+from triptych.statistics import Interval
 
 CARD = "README.md"
 FIGURES = "evaluation.json"
@@ -54,8 +55,12 @@ def figure_table(evaluation: Evaluation) -> Table:
     return ("over all texts", "value"), rows
 
 
-def _cell(figure: Figure | None) -> str:
-    return "-" if figure is None else str(figure)
+def _cell(figure: Interval | None) -> str:
+    if figure is None:
+        return "-"
+    if figure.low is None or figure.high is None:
+        return f"{figure.mean:.3f}"
+    return f"{figure.mean:.3f} ({figure.low:.3f} to {figure.high:.3f})"
 
 
 def write_card(

@@ -17,9 +17,7 @@ from triptych.rewards.base import Unscored
 from triptych.rewards.scorer.base import Candidate, Scorer
 from triptych.rewards.scorer.corruptions import Corruption, Pair
 from triptych.rewards.scorer.measures import (
-    Figure,
     Floats,
-    Measure,
     auc,
     auc_within,
     calibration_error,
@@ -28,6 +26,7 @@ from triptych.rewards.scorer.measures import (
     rank_correlation,
     with_interval,
 )
+from triptych.statistics import Interval, Measure
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,9 @@ class KindFigures:
 
     count: int
     target: float
-    score: Figure | None
-    auc: Figure | None = None
-    auc_within: Figure | None = None
+    score: Interval | None
+    auc: Interval | None = None
+    auc_within: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -67,10 +66,10 @@ class Evaluation:
     references: int
     unscored: Mapping[str, int]
     kinds: Mapping[str, KindFigures]
-    rank_correlation: Figure | None
-    calibration_error: Figure | None
-    absolute_error: Figure | None
-    length_bias: Figure | None
+    rank_correlation: Interval | None
+    calibration_error: Interval | None
+    absolute_error: Interval | None
+    length_bias: Interval | None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -132,7 +131,7 @@ def evaluate_scores(
     targets_N = np.array([pair.target for pair in kept], dtype=np.float64)
     words_N = np.array([len(pair.text.split()) for pair in kept], dtype=np.float64)
 
-    def figure(measure: Measure) -> Figure | None:
+    def figure(measure: Measure) -> Interval | None:
         return with_interval(measure, clusters, seed)
 
     return Evaluation(

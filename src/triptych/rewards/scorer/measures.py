@@ -8,70 +8,25 @@ Shapes: N texts, C clusters (references).
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Self, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from triptych.statistics import Interval, Measure, bootstrap_measure
+
 Floats: TypeAlias = NDArray[np.float64]
-Measure: TypeAlias = Callable[[Floats], float]
-"""Of the weights (N,); NaN where it is not defined."""
 
 RESAMPLES = 1000
-CONFIDENCE = 0.95
 BINS = 10
 """Of the calibration error: equally wide, over scores from 0 to 1."""
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A measure over ``n`` texts with its 95% interval; no interval where there is one cluster."""
-
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-
-    def __str__(self) -> str:
-        if self.low is None or self.high is None:
-            return f"{self.value:.3f}"
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> Self:
-        """Inverse of `to_dict`; raises TypeError on another shape."""
-        return cls(**record)
-
-
 def with_interval(
     measure: Measure, clusters: Sequence[Hashable], seed: int = 0, resamples: int = RESAMPLES
-) -> Figure | None:
-    """A measure and its percentile bootstrap interval; whole clusters are drawn.
-
-    Returns:
-        None where the measure is not defined. Draws of which it is not are left out.
-    """
-    value = measure(np.ones(len(clusters)))
-    if not np.isfinite(value):
-        return None
-    numbers: dict[Hashable, int] = {}
-    cluster_N = np.array([numbers.setdefault(label, len(numbers)) for label in clusters])
-    count = len(numbers)
-    if count == 1:
-        return Figure(value, None, None, len(clusters))
-    rng = np.random.default_rng(seed)
-    drawn = [
-        measure(np.bincount(rng.integers(count, size=count), minlength=count)[cluster_N] * 1.0)
-        for _ in range(resamples)
-    ]
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.nanpercentile(drawn, (tail, 100 - tail)).tolist()
-    return Figure(value, low, high, len(clusters))
+) -> Interval | None:
+    """`bootstrap_measure` with fewer draws: most measures here take long."""
+    return bootstrap_measure(measure, clusters, resamples=resamples, seed=seed)
 
 
 def auc(scores_N: Floats, good_N: NDArray[np.bool_]) -> Measure:

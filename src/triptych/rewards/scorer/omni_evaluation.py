@@ -20,7 +20,8 @@ from triptych.rewards.base import Unscored
 from triptych.rewards.scorer.base import Scorer
 from triptych.rewards.scorer.corruptions import Corruption, Pair
 from triptych.rewards.scorer.evaluation import Evaluation, as_candidate, evaluate_scores
-from triptych.rewards.scorer.measures import Figure, auc, with_interval
+from triptych.rewards.scorer.measures import auc, with_interval
+from triptych.statistics import Interval
 
 
 class MediaShown(StrEnum):
@@ -44,7 +45,7 @@ class OmniEvaluation:
     """
 
     all: Evaluation
-    swapped: Mapping[str, Figure]
+    swapped: Mapping[str, Interval]
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -97,7 +98,7 @@ def _exchanged(clips: Mapping[str, tuple[Media, ...]], seed: int) -> dict[str, t
 
 def _swapped_figures(
     pairs: Sequence[Pair], scores: Sequence[float | Unscored], seed: int
-) -> dict[str, Figure]:
+) -> dict[str, Interval]:
     faithful: list[tuple[Pair, float]] = []
     swapped: dict[str, list[tuple[Pair, float]]] = {}
     for pair, score in zip(pairs, scores, strict=True):

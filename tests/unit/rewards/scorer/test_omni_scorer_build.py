@@ -117,7 +117,7 @@ def test_swaps_are_told_apart_by_element_and_only_beside_their_clip(clips: list[
     by_id = {sample.id: sample for sample in clips}
     oracle = Oracle(clips, pairs, blind_to="brows")
     own = evaluate_omni_scorer(oracle, pairs, by_id)
-    values = {name: figure.value for name, figure in own.swapped.items()}
+    values = {name: figure.mean for name, figure in own.swapped.items()}
     assert values == {
         "brows": 0.5,
         "expression_end": 1.0,
@@ -127,7 +127,7 @@ def test_swaps_are_told_apart_by_element_and_only_beside_their_clip(clips: list[
         "pitch": 1.0,
     }
     other = evaluate_omni_scorer(oracle, pairs, by_id, MediaShown.OTHER)
-    assert {figure.value for figure in other.swapped.values()} == {0.5}
+    assert {figure.mean for figure in other.swapped.values()} == {0.5}
 
 
 def test_one_clip_has_no_other(clips: list[Sample]) -> None:
@@ -159,7 +159,7 @@ def test_built_evaluated_and_described(
     assert figures.text_only is not None
     assert figures.text_only != figures.scorer != figures.other_media
     written = json.loads((out / COMPARISON).read_text())
-    assert written["scorer"]["swapped"]["pitch"]["value"] == figures.scorer.swapped["pitch"].value
+    assert written["scorer"]["swapped"]["pitch"]["mean"] == figures.scorer.swapped["pitch"].mean
     card = (out / "README.md").read_text()
     assert "base_model: some/base" in card
     assert "| swapped element | texts | its own clip | other clip | text only |" in card

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from triptych.rewards.scorer.measures import (
     Floats,
-    Measure,
     auc,
     auc_within,
     calibration_error,
@@ -17,6 +16,7 @@ from triptych.rewards.scorer.measures import (
     rank_correlation,
     with_interval,
 )
+from triptych.statistics import Measure
 
 
 def ones(values: NDArray[Any]) -> Floats:
@@ -117,12 +117,12 @@ def test_intervals_draw_whole_clusters() -> None:
     together = with_interval(mean(values), [number // 50 for number in range(400)])
     assert alone is not None
     assert together is not None
-    assert alone.value == together.value == pytest.approx(values.mean())
+    assert alone.mean == together.mean == pytest.approx(values.mean())
     assert alone.low is not None
     assert alone.high is not None
     assert together.low is not None
     assert together.high is not None
-    assert together.low < together.value < together.high
+    assert together.low < together.mean < together.high
     assert together.high - together.low > 4 * (alone.high - alone.low)
 
 
@@ -130,6 +130,6 @@ def test_one_cluster_gives_no_interval_and_an_undefined_measure_none() -> None:
     one = with_interval(mean(np.array([0.2, 0.4])), ["a", "a"])
     assert one is not None
     assert (one.low, one.high) == (None, None)
-    assert str(one) == "0.300"
+    assert one.mean == pytest.approx(0.3)
     constant = np.ones(4)
     assert with_interval(rank_correlation(constant, constant), "abcd") is None

@@ -41,8 +41,8 @@ def test_it_learns_what_is_easy(evaluation: Evaluation) -> None:
     vague, truncated = (evaluation.kinds[kind].auc for kind in ("vague", "truncated"))
     assert vague is not None
     assert truncated is not None
-    assert vague.value > 0.95
-    assert truncated.value > 0.7
+    assert vague.mean > 0.95
+    assert truncated.mean > 0.7
     assert evaluation.rank_correlation is not None
     assert evaluation.rank_correlation.low is not None
     assert evaluation.rank_correlation.low > 0.1
@@ -57,9 +57,9 @@ def test_every_kind_is_counted_and_the_empty_text_is_zero(
     assert evaluation.references == len({pair.reference for pair in splits.held_out})
     empty = evaluation.kinds[Corruption.EMPTY]
     assert empty.score is not None
-    assert (empty.score.value, empty.score.high) == (0.0, 0.0)
+    assert (empty.score.mean, empty.score.high) == (0.0, 0.0)
     assert empty.auc is not None
-    assert empty.auc.value == 1.0
+    assert empty.auc.mean == 1.0
     assert evaluation.kinds[Corruption.FAITHFUL].auc is None
 
 

@@ -1,0 +1,222 @@
+"""Scores completions that are there already, by the rule rewards, on all cores.
+
+Every chunk of samples is scored in a worker process, a fork of this one: it has the samples and the
+texts without their being sent, and sends back finished lines and scores. Results do not depend on
+how many workers there are.
+"""
+
+import gc
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from triptych.data.sample import Sample
+from triptych.errors import DataError
+from triptych.evaluation.metrics import ItemScore, Published, score_items
+from triptych.evaluation.precomputed import Precomputed, Written
+from triptych.evaluation.records import prediction_record, unanswered_record
+from triptych.evaluation.summary import EvaluationResult, summarise
+from triptych.generation.engine import Completion, StopReason
+from triptych.rewards import rule_rewards
+from triptych.stages.format import DEFAULT_FORMAT
+
+_CHUNK = 512  # completions that a worker is given at once
+_BATCH = 128  # that it scores together: the caches of what was read hold so many
+_ANSWER = DEFAULT_FORMAT.stages[-1]
+
+Groups = Mapping[str, Callable[[Sample], str | None]]
+
+
+class Stages(StrEnum):
+    """What completions are expected to be."""
+
+    AUTO = "auto"
+    """The stages where any completion has an answer stage, else plain answers."""
+    REQUIRED = "required"
+    """The stages: what has no answer stage has no answer."""
+    NONE = "none"
+    """Plain answers: what has no answer stage is an answer from its first to its last word."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One completion of a sample. `sample` has an id of its own where there are several."""
+
+    sample: Sample
+    written: Written
+
+
+def turns_of(samples: Sequence[Sample], precomputed: Precomputed) -> list[Turn]:
+    """One for each completion, in the order of the samples.
+
+    The several completions of a sample are each scored as a sample of its own, with the id "ID#1",
+    "ID#2" ...; they share its clip, so no interval takes them for independent.
+
+    Raises:
+        DataError: another sample has such an id.
+    """
+    ids = {sample.id for sample in samples}
+    turns = []
+    for sample in samples:
+        completions = precomputed.written.get(sample.id, ())
+        for number, written in enumerate(completions, start=1):
+            own = sample
+            if len(completions) > 1:
+                own = sample.model_copy(update={"id": f"{sample.id}#{number}"})
+                if own.id in ids:
+                    raise DataError(
+                        f"completion {number} of sample {sample.id!r} would be named {own.id!r}, "
+                        "as another sample is; give that one another id"
+                    )
+            turns.append(Turn(own, written))
+    return turns
+
+
+def without_answer_stage(turns: Sequence[Turn]) -> list[str]:
+    """Ids of the completions that open no answer stage."""
+    return [one.sample.id for one in turns if _ANSWER.open_tag not in one.written.text]
+
+
+def as_answer(text: str) -> str:
+    """A completion without an answer stage as one: what follows its last tag is the answer."""
+    ends = [text.rfind(tag) + len(tag) for tag in DEFAULT_FORMAT.tags if tag in text]
+    cut = max(ends, default=0)
+    return f"{text[:cut]}{_ANSWER.open_tag}{text[cut:]}{_ANSWER.close_tag}"
+
+
+@dataclass(frozen=True)
+class Rescorer:
+    """How completions are scored.
+
+    Attributes:
+        plain: they are plain answers: those without an answer stage are answers as they are, and
+            context and reasoning, which nobody asked for, are not scored.
+        groups: divisions of the questions.
+        published: the published metric of one item.
+        workers: processes; 1 scores in this one.
+    """
+
+    plain: bool
+    groups: Groups
+    published: Published | None
+    workers: int = 1
+
+    def run(
+        self,
+        turns: Sequence[Turn],
+        samples: Sequence[Sample],
+        precomputed: Precomputed,
+        out: Path,
+        progress: Callable[[int], None],
+        seed: int = 0,
+    ) -> EvaluationResult:
+        """Score, write a line for each into `out`, and summarise.
+
+        Args:
+            turns: what is scored.
+            samples: all that were asked, for those that have no answer.
+            precomputed: what there is of them.
+            out: the predictions file; it appears when all is done.
+            progress: told how many more are done.
+            seed: of the intervals' bootstrap.
+
+        Raises:
+            DataError: the file cannot be written.
+        """
+        partial = out.with_name(f"{out.name}.partial")
+        items: list[ItemScore] = []
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                for lines, scored in self._chunks(turns):
+                    file.write(lines)
+                    items.extend(scored)
+                    progress(len(scored))
+                for sample in samples:
+                    if (error := precomputed.unanswered.get(sample.id)) is not None:
+                        record = unanswered_record(sample, error, self._groups_of(sample))
+                        file.write(_line(record))
+            partial.replace(out)
+        except OSError as error:
+            raise DataError(f"{partial}: {error.strerror}; choose another folder") from error
+        result = summarise(items, "all", seed)
+        return replace(result, unanswered=dict(precomputed.unanswered))
+
+    def _chunks(self, turns: Sequence[Turn]) -> Iterator[tuple[bytes, list[ItemScore]]]:
+        parts = [range(at, min(at + _CHUNK, len(turns))) for at in range(0, len(turns), _CHUNK)]
+        workers = min(self.workers, len(parts))
+        if workers <= 1 or "fork" not in multiprocessing.get_all_start_methods():
+            yield from (self._score(turns, part) for part in parts)
+            return
+        gc.freeze()  # what is shared with the workers stays shared
+        with ProcessPoolExecutor(
+            workers, multiprocessing.get_context("fork"), _begin, (self, turns)
+        ) as pool:
+            yield from pool.map(_score_part, parts)
+        gc.unfreeze()
+
+    def _score(self, turns: Sequence[Turn], part: range) -> tuple[bytes, list[ItemScore]]:
+        lines, items = [], []
+        for at in range(part.start, part.stop, _BATCH):
+            for line, item in self._batch(turns[at : min(at + _BATCH, part.stop)]):
+                lines.append(line)
+                items.append(item)
+        return b"".join(lines), items
+
+    def _batch(self, turns: Sequence[Turn]) -> Iterator[tuple[bytes, ItemScore]]:
+        rewards = rule_rewards()
+        if self.plain:
+            rewards = {name: rewards[name] for name in ("answer", "format")}
+        completions = [self._completion(one.written) for one in turns]
+        samples = [one.sample for one in turns]
+        items = score_items(rewards, samples, completions, published=self.published)
+        for one, completion, item in zip(turns, completions, items, strict=True):
+            scores = dict(item.scores)
+            if one.written.stop_reason is None:  # then nobody knows
+                del scores["truncated"]
+            item = replace(item, scores=scores, groups=self._groups_of(one.sample))
+            record = prediction_record(one.sample, completion, item, tuple(rewards))
+            stop = one.written.stop_reason
+            record |= {"text": one.written.text, "stop_reason": None if stop is None else str(stop)}
+            yield _line(record), replace(item, elements={})
+
+    def _completion(self, written: Written) -> Completion:
+        text = written.text
+        if self.plain and _ANSWER.open_tag not in text:
+            text = as_answer(text)
+        stop = written.stop_reason or StopReason.END
+        return Completion((), text, stop, (), counted=written.tokens)
+
+    def _groups_of(self, sample: Sample) -> dict[str, str]:
+        found = {name: group(sample) for name, group in self.groups.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def available_cores() -> int:
+    """How many processes may run at the same time."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_worker: tuple[Rescorer, Sequence[Turn]]  # of a worker process only
+
+
+def _begin(rescorer: Rescorer, turns: Sequence[Turn]) -> None:
+    global _worker
+    _worker = rescorer, turns
+
+
+def _score_part(part: range) -> tuple[bytes, list[ItemScore]]:
+    rescorer, turns = _worker
+    return rescorer._score(turns, part)
+
+
+def _line(record: Mapping[str, object]) -> bytes:
+    # Half a surrogate pair has an escape in JSON, but no bytes in UTF-8.
+    return json.dumps(record, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"

@@ -1,0 +1,204 @@
+"""`triptych score`: a run from predictions alone, the same as `triptych eval` makes of them."""
+
+import json
+import sys
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from triptych.cli.main import main
+from triptych.data.clips.cues import all_cues
+from triptych.data.clips.questions import emotion_question, intention_questions
+from triptych.data.sample import Sample, write_samples
+from triptych.evaluation.metrics import score_items
+from triptych.evaluation.predictions import read_predictions
+from triptych.generation.engine import Completion, StopReason
+from triptych.rewards import rule_rewards
+from triptych.runs import RunFolder
+from triptych.stages.format import DEFAULT_FORMAT
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[Sample]:
+    rng = Random(3)
+    made = []
+    for number, cues in enumerate(rng.sample(list(all_cues()), 20)):
+        made += intention_questions(f"clip-{number}", cues, 1, rng)
+        made.append(emotion_question(f"clip-{number}", cues, rng))
+    return made
+
+
+@pytest.fixture(scope="module")
+def data(samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("score") / "questions.jsonl"
+    write_samples(path, samples)
+    return path
+
+
+def staged(sample: Sample, answer: str) -> str:
+    reference = sample.reference
+    return DEFAULT_FORMAT.render(
+        {"context": reference.context or "", "think": reference.reasoning or "", "answer": answer}
+    )
+
+
+def write(path: Path, records: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
+    return path
+
+
+def score(out: Path, predictions: Path, data: Path, *words: str) -> dict[str, Any]:
+    assert main(["score", str(predictions), "--data", str(data), "--out", str(out), *words]) == 0
+    return RunFolder.open(out).results()
+
+
+def half_right(samples: list[Sample]) -> list[str]:
+    return [staged(one, one.answer if n % 2 else "D") for n, one in enumerate(samples)]
+
+
+def test_it_scores_as_evaluation_does_however_many_work(
+    samples: list[Sample], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("triptych.evaluation.rescoring._CHUNK", 7)
+    monkeypatch.setattr("triptych.evaluation.rescoring._BATCH", 3)
+    texts = half_right(samples)
+    records = [
+        {"sample_id": one.id, "text": text} for one, text in zip(samples, texts, strict=True)
+    ]
+    file = write(tmp_path / "p.jsonl", records[::-1])
+    results = score(tmp_path / "two", file, data, "--workers", "2")
+    assert results == score(tmp_path / "one", file, data, "--workers", "1")
+    written = [(tmp_path / run / "predictions/model.jsonl").read_bytes() for run in ("one", "two")]
+    assert written[0] == written[1]
+
+    completions = [Completion((), text, StopReason.END, ()) for text in texts]
+    expected = score_items(rule_rewards(), samples, completions)
+    found = read_predictions(tmp_path / "two").by_id
+    assert list(found) == [one.id for one in samples]
+    for item in expected:
+        scores = {name: value for name, value in item.scores.items() if name != "truncated"}
+        assert found[item.sample_id].item.scores == scores
+        assert found[item.sample_id].item.cluster == item.cluster
+    assert results["questions"] == {"answered": 40, "of": 40, "missing": 0}
+    assert results["groups"]["kind"].keys() == {"intention", "emotion"}
+    assert str(file) in results["predictions"]
+    assert "has no answer stage" not in capsys.readouterr().out
+
+
+def test_runs_of_it_can_be_compared(
+    samples: list[Sample], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run, texts in (
+        ("half", half_right(samples)),
+        ("all", [staged(s, s.answer) for s in samples]),
+    ):
+        records = [{"id": one.id, "text": text} for one, text in zip(samples, texts, strict=True)]
+        score(tmp_path / run, write(tmp_path / f"{run}.jsonl", records), data)
+    capsys.readouterr()
+    assert main(["compare", str(tmp_path / "half"), str(tmp_path / "all")]) == 0
+    shown = capsys.readouterr().out
+    assert "better" in shown
+    assert "different content" not in shown
+
+
+def test_several_completions_are_averaged_and_no_more_certain(
+    samples: list[Sample], data: Path, tmp_path: Path
+) -> None:
+    once, twice = [], []
+    for number, one in enumerate(samples):
+        text = staged(one, one.answer if number % 3 else "D")
+        once.append({"sample_id": one.id, "completions": [{"text": text}]})
+        twice.append({"sample_id": one.id, "completions": [{"text": text}] * 2})
+    single = score(tmp_path / "a", write(tmp_path / "a.jsonl", once), data)
+    double = score(tmp_path / "b", write(tmp_path / "b.jsonl", twice), data)
+    assert double["questions"]["answered"] == 80
+    one, two = (one["evaluation"]["model"]["all"]["answer"] for one in (single, double))
+    assert two["n"] == 2 * one["n"]
+    assert [two[end] for end in ("mean", "low", "high")] == pytest.approx(
+        [one[end] for end in ("mean", "low", "high")]
+    )
+    assert f"{samples[0].id}#2" in read_predictions(tmp_path / "b").by_id
+
+
+def test_plain_answers_are_scored_as_answers_and_nothing_else(
+    samples: list[Sample], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [
+        {"id": one.id, "prediction": one.answer if number else f"<think>Hm.</think> {one.answer}"}
+        for number, one in enumerate(samples)
+    ]
+    file = write(tmp_path / "p.jsonl", records)
+    results = score(tmp_path / "run", file, data, "--published")
+    metrics = results["evaluation"]["model"]["all"]
+    for name in ("answer", "answer.alone", "answer.published", "answer_emotion"):
+        assert metrics[name]["mean"] == 1.0, name
+    assert metrics["format"]["mean"] == 0.0
+    assert not {"context", "reasoning"} & metrics.keys()
+    assert results["stages"] == {"read": "none", "without_answer_stage": 40}
+    out = capsys.readouterr().out
+    assert "40 of 40 predictions have no answer stage and are scored as answers" in out
+    (line, *_) = (tmp_path / "run/predictions/model.jsonl").read_text().splitlines()
+    assert json.loads(line)["text"] == f"<think>Hm.</think> {samples[0].answer}"
+
+    strict = score(tmp_path / "strict", file, data, "--stages", "required")
+    assert strict["evaluation"]["model"]["all"]["answer"]["mean"] == 0.0
+    assert "they score 0" in capsys.readouterr().out
+
+
+def test_a_bare_answer_among_stages_scores_nothing_and_that_is_said(
+    samples: list[Sample], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [{"id": one.id, "text": staged(one, one.answer)} for one in samples]
+    records[0]["text"] = samples[0].answer
+    file = write(tmp_path / "p.jsonl", records)
+    results = score(tmp_path / "run", file, data)
+    assert results["stages"] == {"read": "required", "without_answer_stage": 1}
+    assert f"score 0 ({samples[0].id}). If they are plain answers" in capsys.readouterr().out
+    mended = score(tmp_path / "none", file, data, "--stages", "none")
+    assert mended["evaluation"]["model"]["all"]["answer"]["mean"] == 1.0
+
+
+def test_samples_without_a_prediction_are_refused_or_counted(
+    samples: list[Sample], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records: list[dict[str, Any]] = [
+        {"id": one.id, "text": staged(one, one.answer)} for one in samples[3:]
+    ]
+    records[0] = {"id": samples[3].id, "error": {"reason": "timeout", "cause": "60 s"}}
+    file = write(tmp_path / "p.jsonl", records)
+    out = tmp_path / "run"
+    assert main(["score", str(file), "--data", str(data), "--out", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert f"nothing for 3 of 40 samples ({', '.join(one.id for one in samples[:3])})" in error
+    assert not out.exists()
+    results = score(out, file, data, "--allow-missing")
+    assert results["questions"] == {"answered": 36, "of": 40, "missing": 3}
+    assert results["unanswered"] == {"timeout": 1}
+    shown = capsys.readouterr().out
+    assert "3 samples have no prediction and are in no mean" in shown
+    assert "1 samples have an error" in shown
+    assert samples[3].id in read_predictions(out).by_id
+
+
+def test_the_wrong_data_set_is_one_clear_error(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path / "p.jsonl", [{"id": "elsewhere-1", "text": "B"}])
+    assert main(["score", str(file), "--data", str(data), "--out", str(tmp_path / "run")]) == 1
+    error = capsys.readouterr().err
+    assert f"{file}:1: id 'elsewhere-1' fits none of the 40 samples" in error
+    assert "Traceback" not in error
+
+
+def test_it_needs_no_torch_until_the_environment_is_written() -> None:
+    import subprocess
+
+    code = (
+        "import sys, triptych.cli.score, triptych.evaluation.rescoring, triptych.cli.questions,"
+        "triptych.evaluation.benchmarks, triptych.cli.evaluation_tables;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
