@@ -70,7 +70,7 @@ bench-rewards: $(INSTALLED_PEERS)  ## Time a trained text scorer, beside the pip
 bench-necessity: $(INSTALLED)  ## Time the necessity reward, beside rollout and update (2 minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.necessity --out "$(RESULTS)/necessity.json"
 
-bench-evaluation: $(INSTALLED)  ## Time batched evaluation, beside one `generate` after the other (3 minutes)
+bench-evaluation: $(INSTALLED)  ## Time a batched evaluation, beside one question after the other (4 minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.evaluation --out "$(RESULTS)/evaluation.json"
 
 bench-score: $(INSTALLED)  ## Time scoring 100,000 predictions (2 minutes)
