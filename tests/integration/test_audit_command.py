@@ -66,6 +66,7 @@ def films(out: Path) -> list[Path]:
     return sorted((out / "media" / "shuffled").glob("*.mp4"))
 
 
+@pytest.mark.slow
 def test_a_killed_audit_goes_on_to_the_same_figures(
     words: list[str], whole: Path, tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ def check_killed(
     assert [one for one in left[1] if not one.endswith(".tmp")] == left[0]
 
 
+@pytest.mark.slow
 def test_four_kills_change_nothing(clips_folder: Path, tiny_folder: Path, tmp_path: Path) -> None:
     check_killed(clips_folder, tiny_folder, tmp_path, count=40, kills=4)
 

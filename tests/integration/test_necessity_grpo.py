@@ -11,6 +11,8 @@ from triptych.rewards import RewardFunction, resolve, use_model
 from triptych.runs import RunFolder
 from triptych.training.grpo import GRPOTrainer
 
+pytestmark = pytest.mark.slow
+
 Build = Callable[..., GRPOTrainer]
 CREDIT = {"answer": (0.0, 0.0, 1.0, 0.0), "context": (1.0, 0.0, 0.0, 0.0)}
 

@@ -19,6 +19,8 @@ from triptych.models import OmniModel
 from triptych.rewards import sample_columns
 from triptych.rewards.necessity import NecessityReward
 
+pytestmark = pytest.mark.slow
+
 VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
 VOICE, MOOD = "Is the voice rising?", "Is the person happy?"
 MOUTHS = {True: "smiling", False: "frowning"}

@@ -130,7 +130,10 @@ def write_with_random_budgets(model: OmniModel, rounds: int, per_round: int) -> 
     return done
 
 
-@pytest.mark.parametrize(("name", "rounds"), [("byte_bpe", 8), ("word_level", 8), ("150k", 2)])
+@pytest.mark.parametrize(
+    ("name", "rounds"),
+    [("byte_bpe", 8), ("word_level", 8), pytest.param("150k", 2, marks=pytest.mark.slow)],
+)
 def test_nothing_invalid_and_all_within_random_budgets(name: str, rounds: int) -> None:
     model = untrained(TOKENIZERS[name]())
     assert write_with_random_budgets(model, rounds, per_round=8) == rounds * 8
