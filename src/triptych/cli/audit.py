@@ -14,7 +14,6 @@ from triptych.evaluation.audit.conditions import Condition, Withhold
 
 if TYPE_CHECKING:
     from triptych.evaluation.runner import Groups, Progress
-    from triptych.runs import RunFolder
 
 # What may be said otherwise when an audit is gone on with: it changes no prediction.
 _FREE = (
@@ -61,7 +60,13 @@ def run(config: AuditConfig) -> None:
     accelerate launch -m triptych audit OUT ...
     """
     from triptych.cli.audit_tables import print_audit
-    from triptych.cli.questions import launched_ranks, load_engine, load_questions, settled
+    from triptych.cli.questions import (
+        folder_to_go_on_with,
+        launched_ranks,
+        load_engine,
+        load_questions,
+        settled,
+    )
     from triptych.data.decoding import DecodePool
     from triptych.data.policy import RunSkips, usable_samples
     from triptych.evaluation.audit import (
@@ -79,7 +84,9 @@ def run(config: AuditConfig) -> None:
     questions = load_questions(config)
     config = settled(config, questions)
     groups = {**questions.groups, **_groups(config.by, questions.samples)}
-    folder = _run_folder(config) if ranks.rank == 0 else RunFolder(config.out)
+    folder = (
+        folder_to_go_on_with(config, _FREE, "audited") if ranks.rank == 0 else RunFolder(config.out)
+    )
     with load_engine(config, questions) as loaded, DecodePool(config.decode) as pool:
         folder.write_config(config)
         folder.write_environment(seed=config.seed, data=questions.files)
@@ -133,38 +140,6 @@ def _groups(fields: tuple[str, ...], samples: Any) -> "Groups":
                 f"by: no question has the field {name!r}; there are {', '.join(known) or 'none'}"
             )
     return {name: field_of(name) for name in fields}
-
-
-def _run_folder(config: AuditConfig) -> "RunFolder":
-    """The folder of a new audit, or of the same one.
-
-    Raises:
-        ConfigError: it holds something else.
-    """
-    from triptych.origin import differences
-    from triptych.runs import RunFolder
-
-    if not (config.out / "config.yaml").exists():
-        return RunFolder.create(config.out)
-    try:
-        before = RunFolder(config.out).config(AuditConfig)
-    except ConfigError as error:
-        raise ConfigError(f"{config.out}: holds another run; choose another folder") from error
-    if shown := differences(_decisive(before), _decisive(config)):
-        raise ConfigError(
-            f"{config.out}: was audited by other settings ({shown}); choose another folder, or "
-            "remove this one"
-        )
-    return RunFolder.create(config.out, resume=True)
-
-
-def _decisive(config: AuditConfig) -> dict[str, Any]:
-    """What must be the same for an audit to be gone on with."""
-    from triptych.cli.questions import origin_of
-    from triptych.settings import plain
-
-    settings = {name: value for name, value in plain(config).items() if name not in _FREE}
-    return {**settings, **origin_of(config)}
 
 
 @contextmanager

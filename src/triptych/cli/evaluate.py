@@ -10,11 +10,9 @@ from triptych.cli.config import argument
 from triptych.cli.questions import EngineConfig, Questions, QuestionsConfig
 from triptych.cli.rewards import RewardsConfig
 from triptych.data.policy import FailurePolicy
-from triptych.errors import ConfigError
 
 if TYPE_CHECKING:
     from triptych.evaluation.summary import EvaluationResult
-    from triptych.runs import RunFolder
 
 # What may be said otherwise when an evaluation is gone on with: it changes no prediction.
 _FREE = ("out", "data", "decode", "cache", "on_bad_sample", "max_bad_share", "device", "seed")
@@ -47,7 +45,13 @@ def run(config: EvalConfig) -> None:
     accelerate launch -m triptych eval OUT ...
     """
     from triptych.cli.evaluation_tables import print_result
-    from triptych.cli.questions import launched_ranks, load_engine, load_questions, settled
+    from triptych.cli.questions import (
+        folder_to_go_on_with,
+        launched_ranks,
+        load_engine,
+        load_questions,
+        settled,
+    )
     from triptych.cli.rewards import give_model, load_rewards, print_spend
     from triptych.data.policy import RunSkips, usable_samples
     from triptych.evaluation.runner import evaluate
@@ -58,7 +62,7 @@ def run(config: EvalConfig) -> None:
     rewards = load_rewards(config)
     questions = load_questions(config)
     config = settled(config, questions)
-    folder = _run_folder(config) if first else RunFolder(config.out)
+    folder = folder_to_go_on_with(config, _FREE, "evaluated") if first else RunFolder(config.out)
     with load_engine(config, questions) as loaded:
         give_model(rewards, loaded.model)
         folder.write_config(config)
@@ -92,39 +96,6 @@ def run(config: EvalConfig) -> None:
         print_result(config, questions, result)
         print_spend(rewards, loaded.engine)
         print(f"results: {folder.results_path}")
-
-
-def _run_folder(config: EvalConfig) -> "RunFolder":
-    """The folder of a new evaluation, or of the same one.
-
-    Raises:
-        ConfigError: it holds something else.
-    """
-    from triptych.origin import differences
-    from triptych.runs import RunFolder
-
-    path = config.out / "config.yaml"
-    if not path.exists():
-        return RunFolder.create(config.out)
-    try:
-        before = RunFolder(config.out).config(EvalConfig)
-    except ConfigError as error:
-        raise ConfigError(f"{config.out}: holds another run; choose another folder") from error
-    if shown := differences(_decisive(before), _decisive(config)):
-        raise ConfigError(
-            f"{config.out}: was evaluated by other settings ({shown}); choose another folder, or "
-            "remove this one"
-        )
-    return RunFolder.create(config.out, resume=True)
-
-
-def _decisive(config: EvalConfig) -> dict[str, Any]:
-    """What must be the same for an evaluation to be gone on with."""
-    from triptych.cli.questions import origin_of
-    from triptych.settings import plain
-
-    settings = {name: value for name, value in plain(config).items() if name not in _FREE}
-    return {**settings, **origin_of(config)}
 
 
 def _results(

@@ -1,7 +1,7 @@
 """What `triptych eval` and `triptych audit` have in common: the questions, and who answers them."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from triptych.evaluation.protocol import Protocol
     from triptych.generation.engine import AnswerEngine, Engine
     from triptych.models import OmniModel
+    from triptych.runs import RunFolder
 
 MAX_NEW_TOKENS = 1024
 """Longest completion where neither a setting nor a protocol says otherwise."""
@@ -314,6 +315,39 @@ def origin_of(config: EngineConfig) -> dict[str, Any]:
                 name: value for name, value in decisive[section].items() if name not in _CONNECTION
             }
     return decisive
+
+
+def folder_to_go_on_with(config: Any, free: Collection[str], done: str) -> "RunFolder":
+    """The folder of a new run, or of one by the same settings, which is gone on with.
+
+    Args:
+        config: of the command; its `out` is the folder.
+        free: settings that may be others, for they change no prediction.
+        done: what was done there, for the message: "evaluated".
+
+    Raises:
+        ConfigError: it holds something else.
+    """
+    from triptych.origin import differences
+    from triptych.runs import RunFolder
+    from triptych.settings import plain
+
+    def decisive(settings: Any) -> dict[str, Any]:
+        kept = {name: value for name, value in plain(settings).items() if name not in free}
+        return {**kept, **origin_of(settings)}
+
+    if not (config.out / "config.yaml").exists():
+        return RunFolder.create(config.out)
+    try:
+        before = RunFolder(config.out).config(type(config))
+    except ConfigError as error:
+        raise ConfigError(f"{config.out}: holds another run; choose another folder") from error
+    if shown := differences(decisive(before), decisive(config)):
+        raise ConfigError(
+            f"{config.out}: was {done} by other settings ({shown}); choose another folder, or "
+            "remove this one"
+        )
+    return RunFolder.create(config.out, resume=True)
 
 
 def launched_ranks(config: EngineConfig) -> Ranks:
