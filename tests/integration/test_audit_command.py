@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from killing import kill_in_the_middle
+from launching import launch
 
 from triptych.cli.main import main
 from triptych.data.media import MediaBudget, decode_video
@@ -80,6 +81,19 @@ def test_a_killed_audit_goes_on_to_the_same_figures(
     for name, text in trials(whole).items():
         assert trials(out)[name].replace(str(out), str(whole)) == text
     assert [one.read_bytes() for one in films(out)] == [one.read_bytes() for one in films(whole)]
+
+
+@pytest.mark.slow
+def test_two_processes_come_to_the_figures_of_one(
+    words: list[str], whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    printed = launch(2, ["audit", str(out), *words, "--device", "cpu"])
+    assert printed.count("results: ") == 1, "the first process alone prints"
+    assert audit_of(out) == audit_of(whole)
+    assert (out / "items.jsonl").read_text() == (whole / "items.jsonl").read_text()
+    notes = json.loads((out / "predictions" / "deaf.jsonl.timing.json").read_text())["notes"]
+    assert {note["rank"] for note in notes} == {0, 1}
 
 
 def test_other_settings_are_refused_and_more_conditions_are_not(

@@ -1,35 +1,12 @@
-"""`triptych eval` in two processes, as `accelerate launch` and `torchrun` start them."""
+"""`triptych eval` in two processes."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from launching import launch
 
 from triptych.cli.main import main
-
-
-def launch(processes: int, words: list[str]) -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # accelerate itself starts several processes only where there are GPUs.
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes),
-        "--master-port", str(port), "-m", "triptych", *words,
-    ]  # fmt: skip
-    done = subprocess.run(
-        command,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
 
 
 @pytest.mark.slow

@@ -1,11 +1,11 @@
 """`triptych audit OUT`: does a model look and listen, or answer by shortcuts?"""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from triptych.cli.bars import progress_bars
 from triptych.cli.config import argument
 from triptych.cli.questions import EngineConfig, QuestionsConfig
 from triptych.data.policy import FailurePolicy
@@ -13,6 +13,8 @@ from triptych.errors import ConfigError
 from triptych.evaluation.audit.conditions import Condition, Withhold
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
     from triptych.evaluation.runner import Groups, Progress
 
 # What may be said otherwise when an audit is gone on with: it changes no prediction.
@@ -98,7 +100,7 @@ def run(config: AuditConfig) -> None:
             resume=True,
             ranks=ranks,
         )
-        with _progress(shown=ranks.rank == 0) as progress:
+        with progress_bars(shown=ranks.rank == 0) as bars:
             observations = run_audit(
                 loaded.engine,
                 samples,
@@ -113,7 +115,7 @@ def run(config: AuditConfig) -> None:
                 published=questions.published,
                 ranks=ranks,
                 origin=loaded.origin,
-                progress=progress,
+                progress=partial(_bar_of_trial, bars),
             )
     if ranks.rank == 0:
         report = make_report(observations, groups, config.seed)
@@ -142,17 +144,6 @@ def _groups(fields: tuple[str, ...], samples: Any) -> "Groups":
     return {name: field_of(name) for name in fields}
 
 
-@contextmanager
-def _progress(*, shown: bool) -> "Iterator[Callable[[str], Progress]]":
-    """A bar for each trial on standard error while there is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
-    console = Console(stderr=True)
-    with Bars(console=console, disable=not (shown and console.is_terminal)) as bars:
-
-        def begin(name: str) -> "Progress":
-            task = bars.add_task(name, total=None)
-            return lambda done, total: bars.update(task, completed=done, total=total)
-
-        yield begin
+def _bar_of_trial(bars: "Bars", name: str) -> "Progress":
+    task = bars.add_task(name, total=None)
+    return lambda done, total: bars.update(task, completed=done, total=total)

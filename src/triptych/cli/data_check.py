@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from triptych.cli.bars import progress_bars
 from triptych.cli.config import argument, several
 from triptych.cli.model import check_at_least
 from triptych.data.media import MediaBudget
@@ -123,17 +124,10 @@ def _decoder(config: CheckConfig, jobs: int) -> Iterator["Decode | None"]:
     if not config.decode:
         yield None
         return
-    from rich.console import Console
-    from rich.progress import Progress
-
     from triptych.data.decoding import DecodeLimits, DecodePool
 
-    console = Console(stderr=True)
-    with (
-        DecodePool(DecodeLimits(workers=jobs)) as pool,
-        Progress(console=console, disable=not console.is_terminal) as bar,
-    ):
-        yield lambda media: bar.track(
+    with DecodePool(DecodeLimits(workers=jobs)) as pool, progress_bars() as bars:
+        yield lambda media: bars.track(
             pool.outcomes(media, config.media), total=len(media), description="decoding"
         )
 

@@ -1,11 +1,10 @@
 """`triptych eval OUT`: how good a model's stages are on a benchmark or a split."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from triptych.cli.bars import progress_bars
 from triptych.cli.config import argument
 from triptych.cli.questions import EngineConfig, Questions, QuestionsConfig
 from triptych.cli.rewards import RewardsConfig
@@ -75,14 +74,15 @@ def run(config: EvalConfig) -> None:
             resume=True,
             ranks=ranks,
         )
-        with _progress(len(samples), shown=first) as progress:
+        with progress_bars(shown=first) as bars:
+            task = bars.add_task("samples", total=len(samples))
             result = evaluate(
                 loaded.engine,
                 samples,
                 loaded.sampling,
                 rewards,
                 batch_size=config.batch_size,
-                progress=progress,
+                progress=lambda done, _: bars.update(task, completed=done),
                 out=folder.path / "predictions" / "model.jsonl",
                 split="all",
                 groups=questions.groups,
@@ -121,15 +121,3 @@ def _results(
             "deviations": deviations(config, protocol) if protocol else [],
         },
     }
-
-
-@contextmanager
-def _progress(total: int, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error while there is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not (shown and console.is_terminal)) as bar:
-        task = bar.add_task("samples", total=total)
-        yield lambda done, _: bar.update(task, completed=done)

@@ -1,11 +1,10 @@
 """`triptych generate OUT`: a model's completions of a whole data set."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from triptych.cli.bars import progress_bars
 from triptych.cli.config import argument
 from triptych.cli.model import EnforcementConfig, ModelConfig, check_at_least, load_data, load_model
 from triptych.data.policy import FailurePolicy
@@ -79,7 +78,8 @@ def run(config: GenerateConfig) -> None:
         min_stage_tokens=config.min_stage_tokens,
         max_stage_tokens=config.max_stage_tokens,
     )
-    with _progress(len(samples)) as progress:
+    with progress_bars() as bars:
+        task = bars.add_task("samples", total=len(samples))
         found = write_completions(
             LocalEngine(model, max_sequences=config.batch_size),
             samples,
@@ -88,7 +88,7 @@ def run(config: GenerateConfig) -> None:
             config.out,
             {**origin, "weights_sha256": weights_digest(model)},
             batch_size=max(1, config.batch_size // config.n),
-            progress=progress,
+            progress=lambda done: bars.update(task, completed=done),
         )
     kept = f", {found} of them there already" if found else ""
     print(f"completions of {len(samples)} samples{kept}: {config.out}")
@@ -105,15 +105,3 @@ def _origin(config: GenerateConfig) -> dict[str, Any]:
         del settings[name]
     prints = data_fingerprint(data_files([config.data]))
     return {**settings, "data_sha256": " ".join(prints.values())}
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error while there is a terminal; elsewhere the file's lines tell."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("samples", total=total)
-        yield lambda done: bar.update(task, completed=done)

@@ -1,11 +1,11 @@
 """`triptych score PREDICTIONS`: the scores of predictions that some other program wrote."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from triptych.cli.bars import progress_bars
 from triptych.cli.config import argument
 from triptych.cli.model import check_at_least
 from triptych.cli.questions import QuestionsConfig
@@ -95,13 +95,14 @@ def run(config: ScoreConfig) -> None:
     rescorer = Rescorer(
         plain, questions.groups, _published(config, questions), config.workers or available_cores()
     )
-    with _progress(len(turns)) as progress:
+    with progress_bars() as bars:
+        task = bars.add_task("predictions", total=len(turns))
         result = rescorer.run(
             turns,
             questions.samples,
             precomputed,
             folder.path / "predictions" / "model.jsonl",
-            progress,
+            lambda done: bars.advance(task, done),
             config.seed,
         )
     results = _results(questions, precomputed, result, plain, bare)
@@ -202,15 +203,3 @@ def _print(questions: "Questions", result: "EvaluationResult", notices: Sequence
         print_known(questions.benchmark, result, console)
     for line in notices:
         console.print(plain_text(line, "yellow"), soft_wrap=True)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error while there is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("predictions", total=total)
-        yield lambda done: bar.advance(task, done)

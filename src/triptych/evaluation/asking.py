@@ -33,7 +33,8 @@ class Asked:
     Attributes:
         outcome: its completion, or why there is none.
         seconds: that the engine took for it.
-        unenforced: what the model writes by itself, where the completion was held to a format.
+        unenforced: what the model writes by itself, where the completion was held to a format and
+            this was asked for.
     """
 
     sample: Sample
@@ -57,6 +58,8 @@ def ask(
     sampling: SamplingConfig,
     batch_size: int,
     ranks: Ranks,
+    *,
+    freely: bool,
 ) -> Iterator[Part]:
     """Ask for the samples of this rank that are not done.
 
@@ -68,6 +71,8 @@ def ask(
         batch_size: samples per call of an engine; answers that come one by one are given out when
             there are so many, or sooner.
         ranks: the processes that share the work.
+        freely: also ask for what the model writes if nothing is enforced, of an `Engine` that
+            enforces something.
 
     Raises:
         DataError: the engine gave something other than one answer for each sample.
@@ -79,7 +84,7 @@ def ask(
     batches = [samples[at : at + batch_size] for at in range(0, len(samples), batch_size)]
     open_batches = [batch for batch in batches if any(one.id not in done for one in batch)]
     for batch in open_batches[ranks.rank :: ranks.count]:
-        yield _batch(cast(Engine, engine), batch, done, sampling)
+        yield _batch(cast(Engine, engine), batch, done, sampling, freely)
 
 
 def answers_one_by_one(engine: Engine | AnswerEngine) -> TypeGuard[AnswerEngine]:
@@ -88,12 +93,18 @@ def answers_one_by_one(engine: Engine | AnswerEngine) -> TypeGuard[AnswerEngine]
 
 
 def _batch(
-    engine: Engine, batch: Sequence[Sample], done: Collection[str], sampling: SamplingConfig
+    engine: Engine,
+    batch: Sequence[Sample],
+    done: Collection[str],
+    sampling: SamplingConfig,
+    freely: bool,
 ) -> Part:
     begun = time.perf_counter()
     completions = _one_each(engine.generate(batch, 1, sampling), batch)
     waited = time.perf_counter() - begun
-    unenforced = _unenforced(engine, batch, completions, sampling)
+    unenforced: Sequence[Completion | None] = [None] * len(batch)
+    if freely and sampling.enforce is not Enforce.OFF:
+        unenforced = _unenforced(engine, batch, completions, sampling)
     turns = zip(batch, completions, unenforced, strict=True)
     return Part(
         [
@@ -138,13 +149,11 @@ def _unenforced(
     samples: Sequence[Sample],
     completions: Sequence[Completion],
     sampling: SamplingConfig,
-) -> Sequence[Completion | None]:
-    """What the model writes if nothing is enforced; None if nothing was.
+) -> list[Completion]:
+    """What the model writes if nothing is enforced.
 
     A greedy completion in which nothing was refused is just that; only others are written again.
     """
-    if sampling.enforce is Enforce.OFF:
-        return [None] * len(samples)
     again = [i for i, one in enumerate(completions) if one.overruled or sampling.temperature > 0]
     written = list(completions)
     if again:

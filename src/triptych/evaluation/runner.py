@@ -73,8 +73,8 @@ def evaluate(
     Args:
         engine: writes the completions.
         samples: what to answer; no id may stand twice.
-        sampling: greedy by default. Where it enforces the format, what the model writes by itself
-            is measured too, see `score_items`.
+        sampling: greedy by default. Where it enforces the format and the format is scored, what the
+            model writes by itself is measured too, see `score_items`.
         rewards: the rule rewards by default.
         batch_size: samples per call of the engine.
         progress: told whenever some are done.
@@ -116,7 +116,8 @@ def evaluate(
     answered = {key for key, record in earlier.records.items() if not error_of(record)}
     total = len(samples)
     count = len(answered)
-    for part in ask(engine, samples, answered, sampling, batch_size, ranks):
+    freely = "format" in scorer.rewards  # beside its score stands what it would be unenforced
+    for part in ask(engine, samples, answered, sampling, batch_size, ranks, freely=freely):
         mine.keep(scorer.records(part.asked), part.asked, part.waited)
         count += len(part.asked) * ranks.count
         if progress:

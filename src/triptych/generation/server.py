@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 from triptych.data.decoding import DecodePool
 from triptych.data.media import MediaBudget
 from triptych.data.messages import MessageBuilder, stage_messages
+from triptych.data.notices import CutNotices
 from triptych.data.sample import Media, Sample
 from triptych.endpoint.chat import ChatMessages, chat_messages
 from triptych.endpoint.config import EndpointConfig
@@ -45,7 +46,6 @@ from triptych.generation.engine import (
 _log = logging.getLogger(__name__)
 
 _AHEAD = 2  # samples whose media are prepared while all others are being answered
-_TOLD_AT_MOST = 10
 _SEEDS = 2**31  # APIs take no larger ones
 
 
@@ -259,7 +259,7 @@ class _Answerer:
         self._shelf: MediaShelf[SentMedia] = MediaShelf(
             self._prepare, config.max_concurrency + _AHEAD, pool, self.session.in_thread
         )
-        self._told = 0
+        self._notices = CutNotices()
 
     async def answer(self, turn: _Turn, sampling: SamplingConfig) -> Completion | NoCompletion:
         """The completion that is wanted, or why there is none."""
@@ -270,7 +270,7 @@ class _Answerer:
         except MediaError as error:
             raise MediaError(f"sample {sample.id}: {error}") from error
         if not turn.number:
-            self._tell(sample, media.notices)
+            self._notices.tell(sample, media.notices)
         try:
             chat = chat_messages(self._messages(sample), media.items)
         except ValueError as error:
@@ -294,15 +294,6 @@ class _Answerer:
 
     def _prepare(self, media: Sequence[Media], pool: DecodePool) -> SentMedia:
         return send_media(media, self._forms, pool)
-
-    def _tell(self, sample: Sample, notices: Sequence[str]) -> None:
-        """Say what was cut, but do not fill the screen with it."""
-        for notice in notices:
-            self._told += 1
-            if self._told <= _TOLD_AT_MOST:
-                _log.warning("sample %s: %s", sample.id, notice)
-            if self._told == _TOLD_AT_MOST:
-                _log.warning("further media are cut without a line of their own")
 
 
 _WORDING = Wording(

@@ -3,7 +3,6 @@
 Shapes: P prompt tokens, 3 rope axes.
 """
 
-import logging
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -20,6 +19,7 @@ from triptych.data.decoding import DecodePool
 from triptych.data.feature_cache import FeatureCache
 from triptych.data.media import Audio, MediaBudget, Video
 from triptych.data.messages import MessageBuilder, Messages, stage_messages
+from triptych.data.notices import CutNotices
 from triptych.data.sample import Sample
 from triptych.data.sound import are_films
 from triptych.errors import MediaError
@@ -28,9 +28,6 @@ from triptych.models.families.base import DecodedMedia, EncodedPrompt
 from triptych.models.kept_features import KeptFeatures, KeptPrompt
 from triptych.models.towers import FrozenTowers, Variant
 from triptych.stages import StageFormat
-
-_log = logging.getLogger(__name__)
-_TOLD_AT_MOST = 10
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ class PromptEncoder:
         self._budget, self._in_turns = budget, audio_in_video
         self._messages = messages or stage_messages(fmt)
         self._cache_bytes, self._used = cache_bytes, 0
-        self._told = 0
+        self._notices = CutNotices()
         self._cache: OrderedDict[Hashable, Prompt] = OrderedDict()
         self._towers = FrozenTowers(thinker, family)
         self._pool = pool or DecodePool()
@@ -121,6 +118,7 @@ class PromptEncoder:
                 `FrozenTowers`; they run in the number format of the autocast around, if any.
 
         Raises:
+            ConfigError: a sample has media of a kind that the family does not take.
             MediaError: the media of a sample cannot be decoded; it names sample, file and cause.
         """
         for outcome in self.outcomes(samples, embed=embed):
@@ -162,17 +160,9 @@ class PromptEncoder:
         if (prompt := self._cache.pop(key, None)) is not None:
             self._used -= prompt.num_bytes
 
-    def _tell(self, sample: Sample, notices: Sequence[str]) -> None:
-        """Say what was cut, but do not fill the screen with it."""
-        for notice in notices:
-            self._told += 1
-            if self._told <= _TOLD_AT_MOST:
-                _log.warning("sample %s: %s", sample.id, notice)
-            if self._told == _TOLD_AT_MOST:
-                _log.warning("further media are cut to the budget without a line of their own")
-
     def _begin(self, sample: Sample, *, embed: bool) -> "_Begun":
         """Begin to decode a sample's media, unless memory or disk hold what comes of it."""
+        self._family.check_media(sample)
         messages = self._messages(sample)
         begun = _Begun(sample, messages, (repr(messages), sample.media), embed)
         for variant in dict.fromkeys((self._variant(begun), None)):
@@ -223,7 +213,7 @@ class PromptEncoder:
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             encoded, notices = self._featurise(begun)
             positions, following = self._family.positions(self._thinker, encoded)
-        self._tell(begun.sample, notices)
+        self._notices.tell(begun.sample, notices)
         return Prompt(encoded.input_ids_P, positions, following, encoded.features, tuple(notices))
 
     def _featurise(self, begun: "_Begun") -> tuple[EncodedPrompt, Sequence[str]]:

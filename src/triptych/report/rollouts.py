@@ -38,7 +38,10 @@ class StageView:
 
 @dataclass(frozen=True)
 class CompletionView:
-    """What one completion said and what it earned; ``rewards`` are those of no single stage."""
+    """What one completion said and what it earned; ``rewards`` are those of no single stage.
+
+    ``absent`` says why there is none, where a server gave none.
+    """
 
     arm: str
     step: str | None
@@ -49,6 +52,7 @@ class CompletionView:
     stop_reason: str | None
     enforcement: str | None
     outcome: str
+    absent: str | None
 
 
 @dataclass(frozen=True)
@@ -182,8 +186,18 @@ def _completion(record: Json, arm: str) -> CompletionView:
         text=clean(record.get("text", "")),
         stop_reason=clean(stop_reason) if stop_reason is not None else None,
         enforcement=_enforcement(record),
-        outcome=_outcome(rewards.get("answer")),
+        outcome="unanswered"
+        if record.get("error") is not None
+        else _outcome(rewards.get("answer")),
+        absent=_absent(record.get("error")),
     )
+
+
+def _absent(error: Any) -> str | None:
+    if error is None:
+        return None
+    told = _mapping(error)
+    return clean(": ".join(str(told[key]) for key in ("reason", "cause") if key in told) or error)
 
 
 def _enforcement(record: Json) -> str | None:

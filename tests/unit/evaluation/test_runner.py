@@ -188,6 +188,13 @@ def test_enforced_evaluations_also_say_what_the_model_does_by_itself(
     assert free.means("balanced")["format"] == means["format_unenforced"]
 
 
+def test_nothing_is_written_again_where_the_format_is_not_scored(questions: list[Sample]) -> None:
+    engine = EnforcingEngine([sample.id for sample in questions])
+    result = evaluate(engine, questions, replace(GREEDY, enforce=Enforce.STAGES), rewards={})
+    assert {sampling.enforce for _, sampling in engine.asked} == {Enforce.STAGES}
+    assert "format_unenforced" not in result.means("balanced")
+
+
 def test_drawn_completions_are_all_drawn_again_without_enforcement(
     questions: list[Sample],
 ) -> None:

@@ -4,10 +4,13 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.unit.report.conftest import write_lines
 from tests.unit.report.pages import Page
+from triptych.data.sample import Sample
 from triptych.errors import DataError
 from triptych.report import build_report
 
@@ -154,6 +157,20 @@ def test_without_training_rollouts_predictions_take_their_place(run_folder: Path
     _, page = build(run_folder)
     assert len(page.having("rollout")) == 20
     assert "completions of the evaluation" in page.words
+
+
+def test_a_question_without_an_answer_says_why(run_folder: Path, questions: list[Sample]) -> None:
+    error = {"reason": "timeout", "cause": "no reply in 30 s <b>"}
+    asked: dict[str, Any] = {"sample_id": questions[0].id, "question": questions[0].question}
+    lines = [{**asked, "error": error}, {**asked, "error": "lost"}]
+    (run_folder / "rollouts.jsonl").unlink()
+    for name, line in zip(("cold_start", "stage_credit"), lines, strict=True):
+        write_lines(run_folder / "predictions" / f"{name}.jsonl", [line])
+    _, page = build(run_folder)
+    assert "No answer. timeout: no reply in 30 s <b>" in page.words
+    assert "No answer. lost" in page.words
+    assert page.words.count("unanswered") >= 2
+    assert "The record holds no stages" not in page.words
 
 
 def test_missing_media_are_named_without_their_folder(
