@@ -12,8 +12,11 @@ from triptych.cli.main import main
 from triptych.data.clips.cues import all_cues
 from triptych.data.clips.questions import emotion_question, intention_questions
 from triptych.data.sample import Sample, write_samples
+from triptych.errors import DataError
 from triptych.evaluation.metrics import score_items
+from triptych.evaluation.precomputed import Precomputed, Written
 from triptych.evaluation.predictions import read_predictions
+from triptych.evaluation.rescoring import turns_of
 from triptych.generation.engine import Completion, StopReason
 from triptych.rewards import rule_rewards
 from triptych.runs import RunFolder
@@ -104,9 +107,14 @@ def test_runs_of_it_can_be_compared(
     assert "different content" not in shown
 
 
+@pytest.mark.parametrize("of_clips", [True, False])
 def test_several_completions_are_averaged_and_no_more_certain(
-    samples: list[Sample], data: Path, tmp_path: Path
+    samples: list[Sample], tmp_path: Path, of_clips: bool
 ) -> None:
+    if not of_clips:  # then every question stands for itself
+        samples = [one.model_copy(update={"media": (), "extra": {}}) for one in samples]
+    data = tmp_path / "questions.jsonl"
+    write_samples(data, samples)
     once, twice = [], []
     for number, one in enumerate(samples):
         text = staged(one, one.answer if number % 3 else "D")
@@ -121,6 +129,35 @@ def test_several_completions_are_averaged_and_no_more_certain(
         [one[end] for end in ("mean", "low", "high")]
     )
     assert f"{samples[0].id}#2" in read_predictions(tmp_path / "b").by_id
+
+
+def test_stops_and_tokens_count_where_the_file_says_them_and_the_seed_decides_the_ends(
+    samples: list[Sample], data: Path, tmp_path: Path
+) -> None:
+    records: list[dict[str, Any]] = [
+        {"id": one.id, "text": text} for one, text in zip(samples, half_right(samples), strict=True)
+    ]
+    records[0]["stop_reason"], records[1]["stop_reason"] = "length", "end"
+    for number, record in enumerate(records[2:], start=1):
+        record["tokens"] = number**2
+    file = write(tmp_path / "p.jsonl", records)
+    runs = [score(tmp_path / seed, file, data, "--seed", seed) for seed in ("0", "1")]
+    first, second = (one["evaluation"]["model"]["all"] for one in runs)
+    assert (first["truncated"]["mean"], first["truncated"]["n"]) == (0.5, 2)
+    assert (first["tokens"]["mean"], first["tokens"]["n"]) == (
+        sum(n**2 for n in range(39)) / 38,
+        38,
+    )
+    assert [one["mean"] for one in first.values()] == [one["mean"] for one in second.values()]
+    assert first["tokens"]["low"] != second["tokens"]["low"]
+
+
+def test_a_completion_does_not_take_the_id_of_another_sample(samples: list[Sample]) -> None:
+    one = samples[0]
+    taken = samples[1].model_copy(update={"id": f"{one.id}#2"})
+    found = Precomputed({one.id: [Written("a"), Written("b")]}, {}, ())
+    with pytest.raises(DataError, match="as another sample is; give that one another id"):
+        turns_of([one, taken], found)
 
 
 def test_plain_answers_are_scored_as_answers_and_nothing_else(
@@ -181,6 +218,19 @@ def test_samples_without_a_prediction_are_refused_or_counted(
     assert "3 samples have no prediction and are in no mean" in shown
     assert "1 samples have an error" in shown
     assert samples[3].id in read_predictions(out).by_id
+
+
+def test_fields_may_be_named_and_some_process_must_work(
+    samples: list[Sample], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [{"key": one.id, "id": "?", "said": one.answer} for one in samples]
+    file = write(tmp_path / "p.jsonl", records)
+    words = ("--id-field", "key", "--text-field", "said")
+    out = tmp_path / "run"
+    none = ["score", str(file), "--data", str(data), "--out", str(out), *words, "--workers", "0"]
+    assert main(none) != 0
+    assert "workers" in capsys.readouterr().err
+    assert score(out, file, data, *words)["questions"]["answered"] == 40
 
 
 def test_the_wrong_data_set_is_one_clear_error(

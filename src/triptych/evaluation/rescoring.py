@@ -17,7 +17,7 @@ from pathlib import Path
 
 from triptych.data.sample import Sample
 from triptych.errors import DataError
-from triptych.evaluation.metrics import ItemScore, Published, score_items
+from triptych.evaluation.metrics import ItemScore, Published, cluster_of, score_items
 from triptych.evaluation.precomputed import Precomputed, Written
 from triptych.evaluation.records import prediction_record, unanswered_record
 from triptych.evaluation.summary import EvaluationResult, summarise
@@ -28,6 +28,7 @@ from triptych.stages.format import DEFAULT_FORMAT
 _CHUNK = 512  # completions that a worker is given at once
 _BATCH = 128  # that it scores together: the caches of what was read hold so many
 _ANSWER = DEFAULT_FORMAT.stages[-1]
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 Groups = Mapping[str, Callable[[Sample], str | None]]
 
@@ -45,17 +46,24 @@ class Stages(StrEnum):
 
 @dataclass(frozen=True)
 class Turn:
-    """One completion of a sample. `sample` has an id of its own where there are several."""
+    """One completion of a sample.
+
+    Attributes:
+        sample: with an id of its own where it has several completions.
+        written: the completion.
+        cluster: what all completions of the sample share when it is resampled.
+    """
 
     sample: Sample
     written: Written
+    cluster: str
 
 
 def turns_of(samples: Sequence[Sample], precomputed: Precomputed) -> list[Turn]:
     """One for each completion, in the order of the samples.
 
     The several completions of a sample are each scored as a sample of its own, with the id "ID#1",
-    "ID#2" ...; they share its clip, so no interval takes them for independent.
+    "ID#2" ...; they share a cluster, so no interval takes them for independent.
 
     Raises:
         DataError: another sample has such an id.
@@ -73,7 +81,7 @@ def turns_of(samples: Sequence[Sample], precomputed: Precomputed) -> list[Turn]:
                         f"completion {number} of sample {sample.id!r} would be named {own.id!r}, "
                         "as another sample is; give that one another id"
                     )
-            turns.append(Turn(own, written))
+            turns.append(Turn(own, written, cluster_of(sample)))
     return turns
 
 
@@ -179,10 +187,15 @@ class Rescorer:
             scores = dict(item.scores)
             if one.written.stop_reason is None:  # then nobody knows
                 del scores["truncated"]
-            item = replace(item, scores=scores, groups=self._groups_of(one.sample))
+            groups = self._groups_of(one.sample)
+            item = replace(item, cluster=one.cluster, scores=scores, groups=groups)
             record = prediction_record(one.sample, completion, item, tuple(rewards))
             stop = one.written.stop_reason
-            record |= {"text": one.written.text, "stop_reason": None if stop is None else str(stop)}
+            record |= {
+                "cluster": one.cluster,
+                "text": one.written.text,
+                "stop_reason": None if stop is None else str(stop),
+            }
             yield _line(record), replace(item, elements={})
 
     def _completion(self, written: Written) -> Completion:
@@ -219,4 +232,4 @@ def _score_part(part: range) -> tuple[bytes, list[ItemScore]]:
 
 def _line(record: Mapping[str, object]) -> bytes:
     # Half a surrogate pair has an escape in JSON, but no bytes in UTF-8.
-    return json.dumps(record, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
+    return _ENCODER.encode(record).encode(errors="backslashreplace") + b"\n"

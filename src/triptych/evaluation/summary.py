@@ -3,14 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 from triptych.errors import DataError
 from triptych.evaluation.metrics import ItemScore
 from triptych.evaluation.timing import Timing
 from triptych.generation.engine import NoCompletion
-from triptych.statistics import Interval, bootstrap_difference, bootstrap_interval
+from triptych.statistics import Interval, bootstrap_difference, bootstrap_intervals
 
 MAIN_KIND = "intention"
 ALIGNMENTS = ("aligned", "conflict")
@@ -94,13 +93,16 @@ def summarise(
 def _intervals(
     members: Sequence[ItemScore], by_name: Mapping[str, Mapping[int, float | None]], seed: int
 ) -> dict[str, Interval]:
-    intervals = {}
+    columns: dict[tuple[int, ...], dict[str, list[float]]] = {}  # by the records that have them
     for metric, values in by_name.items():
         scored = {index: value for index, value in values.items() if value is not None}
-        clusters = [members[index].cluster for index in scored]
-        if interval := bootstrap_interval(list(scored.values()), clusters, seed=seed):
-            intervals[metric] = interval
-    return intervals
+        columns.setdefault(tuple(scored), {})[metric] = list(scored.values())
+    found: dict[str, Interval | None] = {}
+    for indices, named in columns.items():
+        clusters = [members[index].cluster for index in indices]
+        intervals = bootstrap_intervals(list(named.values()), clusters, seed=seed)
+        found |= dict(zip(named, intervals, strict=True))
+    return {metric: interval for metric in by_name if (interval := found[metric])}
 
 
 def _groups(records: Sequence[ItemScore], has_main: bool, seed: int) -> Groups:
@@ -112,7 +114,7 @@ def _groups(records: Sequence[ItemScore], has_main: bool, seed: int) -> Groups:
         name: {
             value: _intervals(
                 members,
-                {m: v for m, v in by_metric(members, has_main).items() if m in OF_GROUPS},
+                by_metric(members, has_main, OF_GROUPS),
                 seed,
             )
             for value, members in sorted(values.items())
@@ -193,17 +195,30 @@ def _splits(records: Sequence[ItemScore], name: str) -> dict[str, list[ItemScore
     return splits
 
 
-def by_metric(records: Sequence[ItemScore], has_main: bool) -> dict[str, dict[int, float | None]]:
-    """Metric -> number of the record -> score, metrics in the order of a table."""
+def by_metric(
+    records: Sequence[ItemScore], has_main: bool, only: Sequence[str] | None = None
+) -> dict[str, dict[int, float | None]]:
+    """Metric -> number of the record -> score, metrics in the order of a table.
+
+    Args:
+        records: the records.
+        has_main: as `has_main_kind` says of all of them.
+        only: the metrics that are wanted; by default all.
+    """
     values: dict[str, dict[int, float | None]] = {}
+    goals: dict[str | None, dict[str, list[dict[int, float | None]]]] = {}
     for index, record in enumerate(records):
+        of_kind = goals.setdefault(record.kind, {})
         for score, value in record.scores.items():
-            for metric in _metrics_of(score, record.kind, has_main):
-                values.setdefault(metric, {})[index] = value
+            if score not in of_kind:
+                metrics = _metrics_of(score, record.kind, has_main)
+                wanted = [one for one in metrics if only is None or one in only]
+                of_kind[score] = [values.setdefault(metric, {}) for metric in wanted]
+            for goal in of_kind[score]:
+                goal[index] = value
     return dict(sorted(values.items(), key=lambda item: _rank(item[0])))
 
 
-@lru_cache(maxsize=4096)
 def _metrics_of(score: str, kind: str | None, has_main: bool) -> tuple[str, ...]:
     """The metrics that a score of a question of this kind goes into."""
     own = score not in ("answer", "answer.alone") or not has_main or kind == MAIN_KIND

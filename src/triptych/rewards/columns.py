@@ -34,7 +34,9 @@ def sample_columns(samples: Sequence[Sample]) -> dict[str, list[Any]]:
         their values.
     """
     distinct = {id(sample): sample for sample in samples}
-    references = {key: PlainReference(sample.reference) for key, sample in distinct.items()}
+    # Copies of a sample under other ids share its reference.
+    of_one = {id(sample.reference): sample.reference for sample in samples}
+    references = {key: PlainReference(reference) for key, reference in of_one.items()}
     media = {key: _plain_media(sample.media) for key, sample in distinct.items()}
     return {
         "sample_id": [sample.id for sample in samples],
@@ -42,7 +44,7 @@ def sample_columns(samples: Sequence[Sample]) -> dict[str, list[Any]]:
         "problem_type": [str(sample.problem_type) for sample in samples],
         "options": [sample.options for sample in samples],
         "answer": [sample.answer for sample in samples],
-        "reference": [references[id(sample)] for sample in samples],
+        "reference": [references[id(sample.reference)] for sample in samples],
         "media": [media[id(sample)] for sample in samples],
         "extra": [sample.extra for sample in samples],
     }

@@ -22,6 +22,7 @@ _NEAR = 400
 _FINAL = r"(?:so|therefore|thus|hence|consequently|conclude[sd]?(?: that)?|in conclusion)"
 _ANSWER_IS = r"(?:answers?|result|total)(?: (?:is|are|must be|should be|would be))?"
 _END = r"(?=\s*(?:[.,;:!?)\"'}]|$|(?:because|since|as|given|but|rather than|instead of|and not)\b))"
+_JOINT = r"\s*(?:,\s*and\b|,|&|/|\band\b)\s*"
 _YES_NO = re.compile(
     rf"(?:\b(?:{_FINAL}|{_ANSWER_IS})[,:]?\s+[\"']?(yes|no)\b{_END})"
     r"|(?:(?:^|[.,;:!?]\s*)(yes|no)\b\W*$)"
@@ -51,6 +52,7 @@ _ASKED = re.compile(
     r"[^.;!?\n]{0,400}\?(?!\W*(?:yes|right|indeed|exactly|correct|it (?:is|does)))", re.I
 )
 _MAY_SUPPOSE = re.compile(r"\?|\b(?:if|although|though|despite)\b", re.IGNORECASE)
+_SUPPOSING = ("?", "if", "though", "despite")
 _DENIED_NUMBER = re.compile(r"\bnot (?:\w+ )?$")
 # Between two letters: still undecided between them.
 _UNDECIDED = re.compile(
@@ -195,6 +197,29 @@ def _several_letters(think: str, options: tuple[str, ...]) -> Conclusion | None:
     return Conclusion(",".join(sorted(letters)), coherent)
 
 
+def _bracketed(allowed: str) -> str:
+    either = f"[{allowed}{allowed.lower()}]"
+    return rf"[(\[](?P<bracketed>{either}(?:{_JOINT}{either})*)[)\]]"
+
+
+@lru_cache(maxsize=64)
+def _bracketed_pattern(allowed: str) -> re.Pattern[str]:
+    """The letters in brackets of `_mention_pattern` alone."""
+    return re.compile(_bracketed(allowed))
+
+
+@lru_cache(maxsize=64)
+def _loose_pattern(allowed: str) -> re.Pattern[str]:
+    """What every mention outside brackets holds: a capital that ends its phrase, or is the subject.
+
+    The letter is looked for first and what stands before it afterwards, which is fast.
+    """
+    return re.compile(
+        rf"[{allowed}]\b(?:(?<![\w(\[].)(?:{_END}|\W*$)"
+        r"|(?<!\w.) (?i:is|are|must|seem|remain|fit|does))"
+    )
+
+
 @lru_cache(maxsize=64)
 def _mention_pattern(allowed: str) -> re.Pattern[str]:
     """Letters in brackets, letters after words that announce them, or a letter on its own.
@@ -202,9 +227,7 @@ def _mention_pattern(allowed: str) -> re.Pattern[str]:
     Outside brackets only capitals count, and only where their phrase ends: "a" is a word, and so
     are "A" and "I" at the start of a sentence.
     """
-    either = f"[{allowed}{allowed.lower()}]"
-    joint = r"\s*(?:,\s*and\b|,|&|/|\band\b)\s*"
-    run = f"[{allowed}](?:{joint}[{allowed}])*"
+    run = f"[{allowed}](?:{_JOINT}[{allowed}])*"
     final = (
         rf"(?P<final>\b(?i:{_FINAL}|answers?(?: (?:is|are|must be|should be|would be))?|choose|pick"
         r"|go with|actually|wait|no|(?<!not )only)\b|\\boxed\{)"
@@ -221,7 +244,7 @@ def _mention_pattern(allowed: str) -> re.Pattern[str]:
     )
     link = r"[\s,:=]*(?i:(?:(?:it|that|this|the answer) (?:is|must be)|options?)\s+)?"
     return re.compile(
-        rf"[(\[](?P<bracketed>{either}(?:{joint}{either})*)[)\]]"
+        rf"{_bracketed(allowed)}"
         rf"|(?:{final}|{other}){link}(?P<said>{run})\b{_END}"
         rf"|\bnot {run},? but (?:rather )?(?P<but>{run})\b{_END}"
         rf"|\b(?P<right>{run}) (?i:{right})(?<! is)(?<! are)(?<! be)(?<! the){_END}"
@@ -232,8 +255,12 @@ def _mention_pattern(allowed: str) -> re.Pattern[str]:
 def _mentions(think: str, options: tuple[str, ...]) -> list[_Mention]:
     """Where letters are concluded, in order; a letter that is rejected later is taken back."""
     accepted: list[_Mention] = []
-    plain = _MAY_SUPPOSE.search(think) is None  # nearly always, and much cheaper than what follows
-    for match in _mention_pattern(letters_of(options)).finditer(think):
+    plain = not _may_suppose(think)
+    allowed = letters_of(options)
+    loose = _loose_pattern(allowed).search(think) is not None
+    # The letters in brackets alone are found much faster.
+    pattern = _mention_pattern(allowed) if loose else _bracketed_pattern(allowed)
+    for match in pattern.finditer(think):
         group = match.lastgroup or ""
         start, end = match.span(group)
         letters = frozenset(re.findall(r"\b[A-Z]\b", match[group].upper()))
@@ -244,9 +271,17 @@ def _mentions(think: str, options: tuple[str, ...]) -> list[_Mention]:
         ):
             accepted = [mention for mention in accepted if not mention.letters <= letters]
         else:
-            final = group in ("alone", "but") or match["final"] is not None
+            final = group in ("alone", "but") or (group == "said" and match["final"] is not None)
             accepted.append(_Mention(letters, start, end, final))
     return accepted
+
+
+def _may_suppose(text: str) -> bool:
+    if text.isascii():  # nearly always, and much cheaper than the pattern
+        lower = text.lower()
+        if not any(part in lower for part in _SUPPOSING):
+            return False
+    return _MAY_SUPPOSE.search(text) is not None
 
 
 def _supposed(think: str, start: int) -> bool:

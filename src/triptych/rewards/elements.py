@@ -19,7 +19,7 @@ are none they are taken from the text of the reference context, one per content 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -103,6 +103,8 @@ class StatedElement:
 
     def asserted_cues(self, text: Text) -> frozenset[str]:
         """The cues of the phrases and contradictions that a text states."""
+        if self.cues.isdisjoint(text.stems):  # mostly
+            return frozenset()
         stated: set[str] = set()
         padded = text.padded
         for phrase in (*self.phrases, *self.contradictions):
@@ -169,10 +171,19 @@ class FoundElement:
     mates: frozenset[str]
     expected: frozenset[str]
 
+    @cached_property
+    def opposites(self) -> frozenset[str]:
+        """The concepts that contradict it."""
+        if self.concept.startswith("not "):
+            return frozenset({self.concept.removeprefix("not ")})
+        return rivals(self.concept) | {f"not {self.concept}"}
+
     def status(self, text: Text) -> ElementStatus:
         """By the rules at the head of the module."""
         named = self._near(text, self.concept)
-        opposed = {other for other in _opposites(self.concept) if self._near(text, other)}
+        if self.opposites.isdisjoint(text.all_concepts):  # nearly always
+            return ElementStatus.NAMED if named else ElementStatus.MISSING
+        opposed = {other for other in self.opposites if self._near(text, other)}
         # Beside its own clause, the reference may well say the opposite of someone else.
         if opposed - self.expected or (opposed and self.mates and not named):
             return ElementStatus.CONTRADICTED
@@ -180,17 +191,10 @@ class FoundElement:
 
     def _near(self, text: Text, concept: str) -> bool:
         """Whether a clause with a mate, or any where there are none, has a concept."""
-        clauses = text.clauses_with.get(concept, ())
-        if not self.mates:
+        clauses = text.clauses_with.get(concept)
+        if not clauses or not self.mates:
             return bool(clauses)
         return any(not self.mates.isdisjoint(clause) for clause in clauses)
-
-
-@lru_cache(maxsize=65536)
-def _opposites(concept: str) -> frozenset[str]:
-    if concept.startswith("not "):
-        return frozenset({concept.removeprefix("not ")})
-    return rivals(concept) | {f"not {concept}"}
 
 
 def _find_elements(context: Text) -> tuple[FoundElement, ...]:
@@ -221,6 +225,11 @@ class PreparedReference:
     reasoning: str
     stated: tuple[StatedElement, ...]
     elements: tuple[KeyElement, ...]
+
+    @cached_property
+    def cues(self) -> frozenset[str]:
+        """The cues of all stated elements."""
+        return frozenset().union(*(element.cues for element in self.stated))
 
     def statuses(self, text: Text) -> tuple[ElementStatus, ...]:
         """What a text says of each of the elements. Cached: it is asked more than once."""

@@ -32,8 +32,14 @@ def read_answer(text: str, problem_type: ProblemType, options: Sequence[str] = (
     """What an answer says, in canonical form; None when it is blank or cannot be read.
 
     Multiple choice gives a letter, multi-select sorted letters "A,C", yes/no "yes" or "no",
-    numbers two decimals; other types give the normalised text.
+    numbers two decimals; other types give the normalised text. Cached: several rewards read the
+    same answer, and all completions of a sample its gold answer.
     """
+    return _read_answer(text, problem_type, tuple(options))
+
+
+@lru_cache(maxsize=8192)
+def _read_answer(text: str, problem_type: ProblemType, options: tuple[str, ...]) -> str | None:
     match problem_type:
         case ProblemType.MULTIPLE_CHOICE:
             return read_choice(text, options)

@@ -36,7 +36,7 @@ whoever scores (`guards`), in the reasoning as in the context.
 is invented.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -200,16 +200,14 @@ def _evidence(
 
 
 def _stated_evidence(claimed: Text, context: Text, reference: PreparedReference) -> _Evidence:
-    asserted = {element: element.asserted_cues(context) for element in reference.stated}
     loose = context.affirmed
     held = invented = 0
-    for cue, elements in _cue_claims(claimed, reference.stated):
-        if any(cue in (asserted[element] or loose) for element in elements):
+    for cue, elements in _cue_claims(claimed, reference):
+        if any(cue in (element.asserted_cues(context) or loose) for element in elements):
             held += 1
         else:
             invented += 1
-    denied = claimed.denied & loose
-    invented += sum(any(cue in element.cues for element in reference.stated) for cue in denied)
+    invented += len(claimed.denied & loose & reference.cues)
     used = _used_elements(claimed, reference.stated)
     required = _required_elements(reference)
     complete = len(used & required) / len(required) if required else 1.0
@@ -217,22 +215,18 @@ def _stated_evidence(claimed: Text, context: Text, reference: PreparedReference)
 
 
 def _cue_claims(
-    claimed: Text, elements: tuple[StatedElement, ...]
-) -> set[tuple[str, tuple[StatedElement, ...]]]:
+    claimed: Text, reference: PreparedReference
+) -> Iterator[tuple[str, list[StatedElement]]]:
     """Each cue that is claimed, with the elements that it may speak of."""
-    bound = {element: element.asserted_cues(claimed) for element in elements}
-    found = set()
-    for cue in claimed.affirmed & frozenset().union(*(element.cues for element in elements)):
-        sharing = [element for element in elements if cue in element.cues]
-        by_phrase = [element for element in sharing if cue in bound[element]]
+    for cue in claimed.affirmed & reference.cues:
+        sharing = [element for element in reference.stated if cue in element.cues]
+        by_phrase = [element for element in sharing if cue in element.asserted_cues(claimed)]
         by_relevance = [element for element in sharing if element.relevant]
-        found.add((cue, tuple(by_phrase or by_relevance or sharing)))
-    return found
+        yield cue, by_phrase or by_relevance or sharing
 
 
 def _used_elements(claimed: Text, elements: tuple[StatedElement, ...]) -> frozenset[StatedElement]:
-    named = claimed.affirmed | claimed.denied
-    return frozenset(element for element in elements if not element.cues.isdisjoint(named))
+    return frozenset(one for one in elements if not one.cues.isdisjoint(claimed.stems))
 
 
 @lru_cache(maxsize=4096)
@@ -274,11 +268,16 @@ def _own_words(think: Text, context: Text) -> float:
     words, source = think.words, context.words
     if len(words) < COPIED_RUN:
         return 1.0
-    runs = {source[i : i + COPIED_RUN] for i in range(len(source) - COPIED_RUN + 1)}
-    copied: set[int] = set()
-    for i in range(len(words) - COPIED_RUN + 1):
-        if words[i : i + COPIED_RUN] in runs:
-            copied.update(range(i, i + COPIED_RUN))
-    if not copied:
+    runs = set(_runs(source))
+    if runs.isdisjoint(_runs(words)):  # nearly always
         return 1.0
+    copied: set[int] = set()
+    for start, run in enumerate(_runs(words)):
+        if run in runs:
+            copied.update(range(start, start + COPIED_RUN))
     return min(1.0, 2.0 * (1.0 - len(copied) / len(words)))
+
+
+def _runs(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Every run of `COPIED_RUN` words."""
+    return zip(*(words[start:] for start in range(COPIED_RUN)), strict=False)

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import compress
 
 from rouge_score.tokenizers import DefaultTokenizer
 
@@ -32,15 +33,19 @@ _PLAIN = str.maketrans("\u2018\u2019\u02bc\u201c\u201d\u2212", "'''\"\"-")
 _UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])")
 _NOT = re.compile(r"n't\b|(?<=\bcan)not\b")
 _IDIOMS = re.compile(rf"\b(?:{'|'.join(NO_NEGATION)})\b")
+_STOPS = frozenset(".!?;\u2026\u3002")
+_COMMAS = frozenset(",:()[]/-\u2013\u2014\u3001")
 _TOKEN = re.compile(
-    r"(\d+(?:[.,]\d+)+|[^\W_]+(?:'[^\W_]+)*)|([.!?;\u2026\u3002])"
-    r"|([,:()\[\]/\u2013\u2014\u3001]|(?<=\s)-(?=\s))"
+    r"\d+(?:[.,]\d+)+|[^\W_]+(?:'[^\W_]+)*|[.!?;\u2026\u3002]"
+    r"|[,:()\[\]/\u2013\u2014\u3001]|(?<=\s)-(?=\s)"
 )
 _FILLER = re.compile(rf"(?<= )(?:{'|'.join(sorted(FILLERS, key=lambda words: -len(words)))})(?= )")
 
 
 def plain_characters(text: str) -> str:
     """Compatibility form of the characters (full width becomes ASCII), plain quotes and minus."""
+    if text.isascii():  # nearly always, and then there is nothing to do
+        return text
     return unicodedata.normalize("NFKC", text).translate(_PLAIN)
 
 
@@ -90,8 +95,6 @@ class Text:
 
     def find(self, phrase: str) -> list[int]:
         """The word at which `phrase` (as `phrase_key` gives it) starts, for each occurrence."""
-        if phrase not in self.padded:  # nearly always, and much cheaper than what follows
-            return []
         found, position = [], self.padded.find(phrase)
         while position >= 0:
             found.append(self.padded.count(" ", 0, position))
@@ -105,20 +108,22 @@ class Text:
     @cached_property
     def affirmed(self) -> frozenset[str]:
         """Stems of the words that are not negated."""
-        return frozenset(
-            stem(w) for w, no in zip(self.words, self._negations, strict=True) if not no
-        )
+        return frozenset(map(stem, self._affirmed_words))
 
     @cached_property
     def denied(self) -> frozenset[str]:
         """Stems of the words that are negated."""
-        return frozenset(stem(w) for w, no in zip(self.words, self._negations, strict=True) if no)
+        return frozenset(map(stem, compress(self.words, self._negations)))
+
+    @cached_property
+    def stems(self) -> frozenset[str]:
+        """Stems of all words."""
+        return self.affirmed | self.denied
 
     @cached_property
     def affirmed_concepts(self) -> frozenset[str]:
         """The concepts of the words that are not negated."""
-        said = {word for word, no in zip(self.words, self._negations, strict=True) if not no}
-        return frozenset(name for word in said if (name := concept(word)))
+        return frozenset(filter(None, map(concept, self._affirmed_words)))
 
     @cached_property
     def clause_concepts(self) -> tuple[frozenset[str], ...]:
@@ -129,14 +134,17 @@ class Text:
         """
         grouped: dict[tuple[int, int], set[str]] = {}
         sentence = 0
-        for index, word in enumerate(self.words):
+        before = ""
+        for word, clause, negated in zip(self.words, self.clauses, self._negations, strict=True):
             if word == SENTENCE_END:
                 sentence += 1
             elif name := concept(word):
-                if index and self.words[index - 1] in START_WORDS:
+                if before in START_WORDS:
                     name = f"from {name}"
-                name = f"not {name}" if self.negated(index) else name
-                grouped.setdefault((sentence, self.clauses[index]), set()).add(name)
+                if negated:
+                    name = f"not {name}"
+                grouped.setdefault((sentence, clause), set()).add(name)
+            before = word
         merged: list[tuple[int, set[str]]] = []
         for (sentence, _), names in grouped.items():
             if len(names) == 1 and merged and merged[-1][0] == sentence:
@@ -155,7 +163,18 @@ class Text:
         return found
 
     @cached_property
+    def all_concepts(self) -> frozenset[str]:
+        """The concepts of all clauses, as `clause_concepts` has them."""
+        return frozenset(self.clauses_with)
+
+    @cached_property
+    def _affirmed_words(self) -> set[str]:
+        return {word for word, no in zip(self.words, self._negations, strict=True) if not no}
+
+    @cached_property
     def _negations(self) -> tuple[bool, ...]:
+        if NEGATORS.isdisjoint(self.words):  # mostly
+            return (False,) * len(self.words)
         negations: list[bool] = []
         clause, negated = -1, False
         for word, number in zip(self.words, self.clauses, strict=True):
@@ -177,14 +196,18 @@ def read_text(text: str) -> Text:
     A clause ends at a comma, colon, dash, bracket or slash, at the end of a sentence, and before
     words such as "and" or "while". "isn't" reads "is not"; an "'s" is dropped.
     """
-    plain = _IDIOMS.sub(" ", _NOT.sub(" not", normalise(text)))
+    plain = normalise(text)
+    if "n't" in plain or "cannot" in plain:
+        plain = _NOT.sub(" not", plain)
+    if any(idiom in plain for idiom in NO_NEGATION):
+        plain = _IDIOMS.sub(" ", plain)
     words: list[str] = []
     clauses: list[int] = []
     clause = 0
-    for word, stop, comma in _TOKEN.findall(plain):
-        if comma:
+    for word in _TOKEN.findall(plain):
+        if word in _COMMAS:
             clause += 1
-        elif stop:
+        elif word in _STOPS:
             if words and words[-1] != SENTENCE_END:
                 words.append(SENTENCE_END)
                 clauses.append(clause)

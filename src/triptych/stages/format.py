@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import cached_property
 from itertools import pairwise, product
+from typing import NamedTuple
 
 
 class Region(IntEnum):
@@ -226,8 +227,7 @@ def parse(text: str, fmt: StageFormat = DEFAULT_FORMAT) -> StagedOutput:
     return StagedOutput(text, bodies, spans, tuple(violations))
 
 
-@dataclass(frozen=True)
-class _Tag:
+class _Tag(NamedTuple):
     """One tag found in a text."""
 
     stage: str

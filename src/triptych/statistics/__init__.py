@@ -14,6 +14,7 @@ from triptych.statistics.intervals import (
     Measure,
     bootstrap_difference,
     bootstrap_interval,
+    bootstrap_intervals,
     bootstrap_measure,
 )
 from triptych.statistics.multiple import holm
@@ -31,6 +32,7 @@ __all__ = [
     "SignFlips",
     "bootstrap_difference",
     "bootstrap_interval",
+    "bootstrap_intervals",
     "bootstrap_measure",
     "detectable_difference",
     "detectable_difference_unpaired",

@@ -6,10 +6,13 @@ Shapes: N values, C clusters.
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+Labels: TypeAlias = Sequence[Hashable] | NDArray[np.int64]
+"""What tells the cluster of each of N values; an array holds the numbers of clusters."""
 
 
 def number_clusters(labels: Sequence[Hashable]) -> NDArray[np.int64]:
@@ -35,12 +38,13 @@ class Clusters:
     sizes_C: NDArray[np.float64]
 
     @classmethod
-    def of(cls, values: Sequence[float], labels: Sequence[Hashable] | None) -> Self | None:
+    def of(cls, values: Sequence[float], labels: Labels | None) -> Self | None:
         """Bring values with equal labels together; None when there are no values.
 
         Args:
             values: N finite numbers.
-            labels: N labels. None: each value is a cluster of its own.
+            labels: N labels, or the numbers that `number_clusters` gives them. None: each value is
+                a cluster of its own.
 
         Raises:
             ValueError: values and labels differ in number, or a value is not finite.
@@ -55,7 +59,7 @@ class Clusters:
         mean = float(values_N.mean())
         if labels is None:
             return cls(mean, len(values_N), values_N, np.ones_like(values_N))
-        index_N = number_clusters(labels)
+        index_N = labels if isinstance(labels, np.ndarray) else number_clusters(labels)
         sums_C = np.bincount(index_N, weights=values_N).astype(np.float64)
         return cls(mean, len(values_N), sums_C, np.bincount(index_N).astype(np.float64))
 

@@ -92,16 +92,45 @@ def bootstrap_interval(
         ValueError: values and clusters differ in length, a value is not finite, or a setting
             is out of range.
     """
+    return bootstrap_intervals([values], clusters, confidence, resamples, seed)[0]
+
+
+def bootstrap_intervals(
+    columns: Sequence[Sequence[float]],
+    clusters: Sequence[Hashable] | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> list[Interval | None]:
+    """`bootstrap_interval` of each of several values of the same N items: one draw serves all.
+
+    Args:
+        columns: N finite numbers each.
+        clusters: as for `bootstrap_interval`.
+        confidence: as there.
+        resamples: as there.
+        seed: as there.
+
+    Raises:
+        ValueError: as `bootstrap_interval`.
+    """
     _check_settings(confidence, resamples)
-    totals = Clusters.of(values, clusters)
-    if totals is None:
-        return None
-    if totals.count == 1:
-        return Interval(mean=totals.mean, low=None, high=None, n=totals.n)
-    means_R = _resampled_means(totals, resamples, seed)
-    tail = _expanded_tail((1.0 - confidence) / 2.0, totals.count)
-    low, high = np.quantile(means_R, (tail, 1.0 - tail))
-    return Interval(mean=totals.mean, low=float(low), high=float(high), n=totals.n)
+    labels = None if clusters is None else number_clusters(clusters)
+    totals = [Clusters.of(values, labels) for values in columns]
+    known = [one for one in totals if one is not None]
+    if len(known) < len(totals):  # then there are no items at all
+        return [None] * len(totals)
+    if not known:
+        return []
+    count = known[0].count
+    if count == 1:
+        return [Interval(mean=one.mean, low=None, high=None, n=one.n) for one in known]
+    tail = _expanded_tail((1.0 - confidence) / 2.0, count)
+    intervals: list[Interval | None] = []
+    for one, means_R in zip(known, _resampled_means(known, resamples, seed), strict=True):
+        low, high = np.quantile(means_R, (tail, 1.0 - tail))
+        intervals.append(Interval(mean=one.mean, low=float(low), high=float(high), n=one.n))
+    return intervals
 
 
 def bootstrap_difference(
@@ -193,18 +222,20 @@ def _expanded_tail(tail: float, count: int) -> float:
     return NormalDist().cdf(math.sqrt(count / (count - 1)) * t_quantile(tail, count - 1))
 
 
-def _resampled_means(totals: Clusters, resamples: int, seed: int) -> NDArray[np.float64]:
-    """Means of ``resamples`` draws of C clusters with replacement.
+def _resampled_means(
+    totals: Sequence[Clusters], resamples: int, seed: int
+) -> list[NDArray[np.float64]]:
+    """Means of ``resamples`` draws of C clusters with replacement, for values of the same items.
 
     A draw is told by how often each cluster occurs in it: two matrix products then give all sums
-    and sizes.
+    and sizes. Every draw serves all values, and the sizes are the same.
     """
-    return np.concatenate(
-        [
-            (weights_RC @ totals.sums_C) / (weights_RC @ totals.sizes_C)
-            for weights_RC in _all_draws(totals.count, resamples, seed)
-        ]
-    )
+    means: list[list[NDArray[np.float64]]] = [[] for _ in totals]
+    for weights_RC in _all_draws(totals[0].count, resamples, seed):
+        sizes_R = weights_RC @ totals[0].sizes_C
+        for one, means_R in zip(totals, means, strict=True):
+            means_R.append((weights_RC @ one.sums_C) / sizes_R)
+    return [np.concatenate(parts) for parts in means]
 
 
 def _all_draws(count: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
@@ -221,7 +252,8 @@ def _draws(count: int, rows: int, seed: tuple[int, int]) -> NDArray[np.float64]:
     Cached: the many metrics of an evaluation are resampled over the same clips.
     """
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
+    drawn = rng.integers(count, size=(rows, count))
+    drawn += count * np.arange(rows)[:, None]
     occurrences = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
     weights_RC = occurrences.astype(np.float64)
     weights_RC.flags.writeable = False

@@ -67,6 +67,9 @@ BODY = {
         ({"question_id": "q1", "answer": "B"}, "q1"),
         ({"id": "q1", "output": "B"}, "q1"),
         ({"question": "What does she  feel?", "pred": "B"}, "q1"),
+        ({"Question": "What does she feel?", "video": "a.mp4", "pred": "B"}, "q1"),
+        ({"id": "q1", "question": "What does she feel? A. happy B. sad", "pred": "B"}, "q1"),
+        ({"id": "q1", "problem": "does she feel?", "pred": "B"}, "q1"),
     ],
 )
 def test_every_known_form_is_read(file: Path, record: dict[str, Any], key: str) -> None:
@@ -89,7 +92,7 @@ def test_what_the_file_says_of_stops_and_tokens_is_kept(file: Path) -> None:
     lines = [
         {"custom_id": "q1", "response": {"body": BODY}},
         {"id": "q2", "text": "B", "stop_reason": "end", "tokens": 9},
-        {"id": "q3", "text": "B", "stop_reason": "other"},
+        {"id": "q3", "text": "B", "stop_reason": "other", "tokens": True},
     ]
     found = read(file, "\n".join(map(json.dumps, lines)))
     assert found.written == {
@@ -97,6 +100,20 @@ def test_what_the_file_says_of_stops_and_tokens_is_kept(file: Path) -> None:
         "q2": [Written("B", StopReason.END, 9)],
         "q3": [Written("B")],
     }
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        *(("stop", StopReason.END), ("content_filter", StopReason.WITHHELD)),
+        *((str(reason), reason) for reason in StopReason),
+    ],
+)
+def test_servers_and_runs_of_ours_name_stops_differently(
+    file: Path, said: str, reason: StopReason
+) -> None:
+    found = read(file, json.dumps({"id": "q1", "text": "B", "stop_reason": said}))
+    assert found.written == {"q1": [Written("B", reason)]}
 
 
 def test_errors_in_place_of_a_prediction_are_no_predictions(file: Path) -> None:
@@ -141,6 +158,7 @@ GOOD = '{"id": "q1", "text": "B"}\n'
         ("[]", 0, "holds no predictions"),
         (GOOD + '{"id": "q2", "te', 2, "not JSON that can be read"),
         ('[{"id": "q1", "text": "B"},\n{"id": "q2", "te', 2, "not JSON that can be read"),
+        ('[{"id": "q1", "text": "B"},\n{"id": "q3", "text": "B"},\n3]', 3, "a JSON int"),
         ('[{"id": "q1", "text": "B"}\n', 2, "without its ]"),
         (GOOD + '{"id": "q2", "text": "B", "score": NaN}', 2, "no finite number"),
         (GOOD + '{"id": "zz", "text": "B"}', 2, "id 'zz' fits none of the 3 samples"),

@@ -4,6 +4,8 @@ from hypothesis import strategies as st
 
 from tests.unit.rewards.guarding import CLIP, CLIPS, PROSE
 from triptych.rewards.guards import clean, inspect
+from triptych.rewards.guards.passages import words_of
+from triptych.rewards.guards.repeats import _loops, repeated_spans
 
 
 @pytest.mark.parametrize(
@@ -80,3 +82,10 @@ def test_cleaning_any_text_ends_and_only_takes_out(text: str) -> None:
 
     letters = iter(text)
     assert all(letter in letters for letter in left if not letter.isspace())
+
+
+@given(st.lists(st.sampled_from(["a", "man", "smiles", "is", ",", ".", "\n"]), max_size=14))
+@settings(max_examples=300, deadline=None)
+def test_no_run_is_missed_that_follows_itself(words: list[str]) -> None:
+    text = " ".join(words)
+    assert repeated_spans(text) or not _loops(text, words_of(text))

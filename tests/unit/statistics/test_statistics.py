@@ -9,7 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from triptych.statistics import Interval, bootstrap_difference, bootstrap_interval
+from triptych.statistics import (
+    Interval,
+    bootstrap_difference,
+    bootstrap_interval,
+    bootstrap_intervals,
+)
 
 Draw: TypeAlias = tuple[NDArray[np.float64], NDArray[np.int64], float]
 """Values, the clip of each, and the true mean."""
@@ -134,6 +139,18 @@ def test_drawing_in_chunks_gives_the_same_kind_of_interval(
     chunked = _interval(values)
     assert chunked != whole
     assert _width(chunked) == pytest.approx(_width(whole), rel=0.1)
+
+
+@pytest.mark.parametrize("labels", [None, [n // 3 for n in range(30)], [0] * 30])
+def test_several_values_of_the_same_items_get_the_intervals_that_each_gets_alone(
+    labels: list[int] | None,
+) -> None:
+    rng = np.random.default_rng(5)
+    columns = [rng.normal(size=30).tolist() for _ in range(3)]
+    alone = [bootstrap_interval(values, labels, 0.9, 200, seed=7) for values in columns]
+    assert bootstrap_intervals(columns, labels, 0.9, 200, seed=7) == alone
+    assert bootstrap_intervals([[], []], []) == [None, None]
+    assert bootstrap_intervals([], labels) == []
 
 
 def test_no_values_is_none() -> None:

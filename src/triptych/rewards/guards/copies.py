@@ -18,7 +18,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from triptych.rewards.guards.passages import Span, Word, keys_of, sentences_of, words_of
+from triptych.rewards.guards.passages import (
+    Span,
+    Word,
+    keys_of,
+    read_keys,
+    sentences_of,
+    words_of,
+)
 from triptych.rewards.lexicon import CLAUSE_WORDS, NEGATORS, STOP_WORDS
 
 LONG_SOURCE = 4
@@ -74,16 +81,20 @@ def _padded(keys: Sequence[str]) -> str:
 
 
 def _copied(text: str, sentence: Span, sources: Sequence[_Source]) -> list[Span]:
-    words = words_of(text, sentence.start, sentence.end)
-    padded = _padded([word.key for word in words])
+    keys = read_keys(text[sentence.start : sentence.end])
+    padded = _padded(keys)
     every = [place for source in sources for place in _places(padded, source)]
     if not every:
         return []
-    long = [place for place in every if len(place) >= LONG_SOURCE]
-    listed = _made_of(words, every, _PRESENTING)
-    framed = _made_of(words, long, _AROUND)
-    if all(listed) or (long and all(framed)):
+    if all(_made_of(keys, every, _PRESENTING)):
         return [sentence]
+    long = [place for place in every if len(place) >= LONG_SOURCE]
+    if not long:
+        return []
+    framed = _made_of(keys, long, _AROUND)
+    if all(framed):
+        return [sentence]
+    words = words_of(text, sentence.start, sentence.end)
     covered = {index for place in long for index in place}
     copied = [
         clauses
@@ -102,9 +113,9 @@ def _places(padded: str, source: _Source) -> Iterator[range]:
         position = padded.find(source.padded, position + 1)
 
 
-def _made_of(words: Sequence[Word], places: list[range], allowed: frozenset[str]) -> list[bool]:
+def _made_of(keys: Sequence[str], places: list[range], allowed: frozenset[str]) -> list[bool]:
     """For each word whether a source covers it, or it may stand beside one."""
-    fits = [word.key in allowed or _is_label(word.key) for word in words]
+    fits = [key in allowed or _is_label(key) for key in keys]
     for place in places:
         for index in place:
             fits[index] = True

@@ -273,7 +273,9 @@ ANYWHERE = tuple(re.compile(pattern) for pattern in (*_ENGLISH, *_OTHER_LANGUAGE
 UNQUOTED = tuple(re.compile(pattern) for pattern in _TO_A_READER)
 """Patterns that count outside quotation marks only."""
 
-SUSPICIOUS = re.compile(
-    r"scor|reward|rubric|ignor|grad|evaluat|penali|punkt|punt|pont|out of|\d ?/ ?\d|[%<=\[\\{]"
+SUSPICIOUS_PARTS = (
+    *("scor", "reward", "rubric", "ignor", "grad", "evaluat", "penali"),
+    *("punkt", "punt", "pont", "out of", "%", "<", "=", "[", "\\", "{"),
 )
-"""Stands in every injection that has none of `injection_words.SUSPICIOUS_WORDS`."""
+"""One of these, or a number out of another (5/5), stands in every injection that has none of
+`injection_words.SUSPICIOUS_WORDS`."""

@@ -61,5 +61,5 @@ SUSPICIOUS_WORDS = _words("""
     rating ratings allow strict five choose award assign max swear certify confirm guarantee promise
     note gib bewerte give
     """)
-"""A passage without any of these words and without what `injection_patterns.SUSPICIOUS` finds is
-no injection, so the patterns are not tried on it."""
+"""A passage without any of these words and without `injection_patterns.SUSPICIOUS_PARTS` is no
+injection, so the patterns are not tried on it."""

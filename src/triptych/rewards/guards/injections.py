@@ -14,7 +14,7 @@ alone. Of injections that no pattern was written for, about two in five are foun
 import re
 from functools import lru_cache
 
-from triptych.rewards.guards.injection_patterns import ANYWHERE, SUSPICIOUS, UNQUOTED
+from triptych.rewards.guards.injection_patterns import ANYWHERE, SUSPICIOUS_PARTS, UNQUOTED
 from triptych.rewards.guards.injection_words import (
     ADDRESSED,
     IN_SCENE,
@@ -40,6 +40,7 @@ _MIXED = re.compile(r"\w*[a-z]\w*")
 _UNMARKED = re.compile(r"(?<=[^\s.,;:] )(?!I\b)(?=(?:A|[A-Z][a-z]+) \S+ \S)")
 _FOREIGN = re.compile(r"[^\W\d_a-z]")
 _RESULT = re.compile(r"\d ?(?:to|:|-|–) ?\d")
+_OUT_OF = re.compile(r"\d ?/ ?\d")
 _MAX_CUTS = 20
 _FEW_WORDS = 3
 _MANY_LETTERS = 5
@@ -87,8 +88,14 @@ def _suspicious(text: str) -> bool:
     return (
         (not text.isascii() and _FOREIGN.search(fold(text)) is not None)
         or not SUSPICIOUS_WORDS.isdisjoint(keys)
-        or SUSPICIOUS.search(text.casefold()) is not None
-        or sum(len(key) == 1 for key in keys) > _MANY_LETTERS
+        or _has_suspicious_part(text.casefold())
+        or list(map(len, keys)).count(1) > _MANY_LETTERS
+    )
+
+
+def _has_suspicious_part(text: str) -> bool:
+    return any(part in text for part in SUSPICIOUS_PARTS) or (
+        "/" in text and _OUT_OF.search(text) is not None
     )
 
 

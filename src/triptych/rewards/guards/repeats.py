@@ -10,8 +10,17 @@ later in another sentence ("in the background ... in the background") is no repe
 """
 
 from collections.abc import Sequence
+from operator import eq
 
-from triptych.rewards.guards.passages import Span, Word, fold, keys_of, sentences_of, words_of
+from triptych.rewards.guards.passages import (
+    Span,
+    Word,
+    fold,
+    keys_of,
+    read_keys,
+    sentences_of,
+    words_of,
+)
 
 _MARKS = " \t\r\n.,;:!?*_-"
 _LOOP = 3
@@ -20,31 +29,47 @@ _LOOP = 3
 
 def repeated_spans(text: str) -> list[Span]:
     """The repeated sentences of a text, and the repeated runs of words in the others."""
+    keys = keys_of(text)
+    trigrams = list(zip(keys, keys[1:], keys[2:], strict=False))
     sentences = sentences_of(text)
-    if not _may_repeat(text, sentences):
-        return []
+    thrice = _thrice(keys)
+    if not thrice and len(set(trigrams)) == len(trigrams) and not _short_twice(text, sentences):
+        return []  # mostly
     said: set[tuple[str, ...]] = set()
     repeated: list[Span] = []
-    words: list[Word] = []
+    kept: list[Span] = []
     for sentence in sentences:
-        own = words_of(text, sentence.start, sentence.end)
-        keys = tuple(word.key for word in own)
-        if len(keys) > 1 and keys in said:
-            repeated.append(sentence)
-        else:
-            said.add(keys)
-            words += own
+        own = read_keys(text[sentence.start : sentence.end])
+        again = len(own) > 1 and own in said
+        (repeated if again else kept).append(sentence)
+        said.add(own)
+    if not repeated and not thrice and not _may_loop(keys, trigrams):
+        return []
+    words = [word for span in kept for word in words_of(text, span.start, span.end)]
     return repeated + _loops(text, words)
 
 
-def _may_repeat(text: str, sentences: Sequence[Span]) -> bool:
-    """Whether any three words come back, any word follows itself twice, or any short sentence."""
-    keys = keys_of(text)
-    trigrams = list(zip(keys, keys[1:], keys[2:], strict=False))
-    if len(set(trigrams)) < len(trigrams) or any(a == b == c for a, b, c in trigrams):
-        return True
+def _thrice(keys: Sequence[str]) -> bool:
+    """Whether any word follows itself twice."""
+    twice = any(map(eq, keys, keys[1:]))
+    return twice and any(a == b == c for a, b, c in zip(keys, keys[1:], keys[2:], strict=False))
+
+
+def _short_twice(text: str, sentences: Sequence[Span]) -> bool:
+    """Whether any sentence of few characters comes back."""
     short = [fold(part) for s in sentences if len(part := text[s.start : s.end].strip(_MARKS)) < 40]
     return len(set(short)) < len(short)
+
+
+def _may_loop(keys: Sequence[str], trigrams: Sequence[tuple[str, str, str]]) -> bool:
+    """Whether the words between some three words and the same three come back after them."""
+    latest: dict[tuple[str, str, str], int] = {}
+    for index, trigram in enumerate(trigrams):
+        before = latest.get(trigram)
+        if before is not None and keys[before:index] == keys[index : 2 * index - before]:
+            return True
+        latest[trigram] = index
+    return False
 
 
 def _loops(text: str, words: Sequence[Word]) -> list[Span]:
