@@ -2,25 +2,34 @@
 
     make bench-rollout
 
-One prompt of 1,024 tokens, 8 completions of 64, sampled at temperature 1 without an end token, by a
-tiny model (hidden size 256, random weights). The prompt is text alone: media would be encoded once
-by ours and 8 times by the others, to their further disadvantage.
+One prompt, 8 completions of it, sampled at temperature 1 without an end token, by a tiny model
+(random weights): 1,024 + 64 tokens at hidden size 256 and 512, and 2,048 + 256 tokens at 256. The
+prompt is text alone: media would be encoded once by ours and 8 times by the others, to their
+further disadvantage.
 
-* ours: `LocalEngine`, which prefills once and expands the cache.
+* ours: `LocalEngine`, which prefills once and shares what the prompt left in the cache.
 * repeated: the same engine, given the prompt 8 times.
 * generate: transformers' own, with `num_return_sequences=8`.
 
-Greedily all three write the same tokens, which is checked first.
+Greedily all three write the same tokens, which is checked first. Beside them stand two parts of
+ours that no way can do without, together its floor:
+
+* prefill: one token for each completion, which takes no decoding step.
+* products: the bare matrix products of all decoding steps, of 8 rows with the weights, with the
+  prompt's keys and values and with their own. Norms, rotations, softmax and the draw are left out.
+
+Times are the CPU time of one thread, compared with ours round by round.
 """
 
 import argparse
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from time import process_time
 from typing import Any, TypeAlias
 
 import torch
+from torch.nn.functional import linear
 
 from benchmarks.harness import (
     MedianInterval,
@@ -56,6 +65,9 @@ class Setting:
     hidden: int = 256
 
 
+SETTINGS = (Setting(), Setting(hidden=512), Setting(prompt=2048, completion=256))
+
+
 class Task:
     """A model, a prompt, and the ways to complete it."""
 
@@ -74,12 +86,33 @@ class Task:
             words += missing if words else 1
             self.sample = _sample(words)
             self.input_ids = self.model.encode(self.sample).input_ids[None]
+        text = self.model.decoder.language_model
+        self.weights = [p for p in text.layers.parameters() if p.dim() == 2]
+        self.weights.append(self.model.thinker.get_output_embeddings().weight)
+        heads, layers = text.config.num_attention_heads, len(text.layers)
+        group, size = setting.group, setting.hidden // heads
+        self.prompts = torch.randn(layers, 2, heads, self.input_ids.shape[1], size)
+        self.own = torch.randn(layers, 2, group, heads, setting.completion, size)
 
     def ours(self, temperature: float = 1.0) -> list[list[int]]:
-        (group,) = self.engine.generate(
-            [self.sample], self.setting.group, self._sampling(temperature)
-        )
-        return [list(one.token_ids) for one in group]
+        return self._group(self._sampling(temperature))
+
+    def prefill(self) -> list[list[int]]:
+        return self._group(replace(self._sampling(1.0), max_new_tokens=1))
+
+    @torch.inference_mode()
+    def products(self) -> None:
+        group, heads, _, size = self.own.shape[2:]
+        queries = torch.randn(group, heads, 1, size)
+        of_prompt = queries[:, :, 0].transpose(0, 1).contiguous()
+        rows = {width: torch.randn(group, width) for width in {w.shape[1] for w in self.weights}}
+        for tokens in range(1, self.setting.completion):
+            for weight in self.weights:
+                linear(rows[weight.shape[1]], weight)
+            for keys, values in self.prompts:
+                of_prompt @ keys.mT @ values
+            for keys, values in self.own[..., :tokens, :]:
+                queries @ keys.mT @ values
 
     def repeated(self, temperature: float = 1.0) -> list[list[int]]:
         samples = [self.sample] * self.setting.group
@@ -99,6 +132,10 @@ class Task:
         )
         return [row.tolist() for row in output[:, self.input_ids.shape[1] :]]
 
+    def _group(self, sampling: SamplingConfig) -> list[list[int]]:
+        (group,) = self.engine.generate([self.sample], self.setting.group, sampling)
+        return [list(one.token_ids) for one in group]
+
     def _sampling(self, temperature: float) -> SamplingConfig:
         return SamplingConfig(max_new_tokens=self.setting.completion, temperature=temperature)
 
@@ -114,28 +151,38 @@ def _sample(words: int) -> Sample:
     )
 
 
-def run(setting: Setting, rounds: int) -> Record:
-    """Time the three ways `rounds` times, in turns."""
+def run(rounds: Sequence[int]) -> Record:
+    """Time each setting as many rounds as its place says."""
     torch.set_num_threads(1)
+    return {
+        "environment": environment(["triptych", "torch", "transformers"]),
+        "runs": [_run(*each) for each in zip(SETTINGS, rounds, strict=True)],
+    }
+
+
+def _run(setting: Setting, rounds: int) -> Record:
     task = Task(setting)
-    arms: dict[str, Callable[..., list[list[int]]]] = {
+    ways: dict[str, Callable[..., Any]] = {
         "ours": task.ours,
         "repeated": task.repeated,
         "generate": task.generate,
     }
-    _check_equal([arm(temperature=0.0) for arm in arms.values()])
-    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    _check_equal([way(temperature=0.0) for way in ways.values()])
+    parts: dict[str, Callable[..., Any]] = {"prefill": task.prefill, "products": task.products}
+    seconds: dict[str, list[float]] = {name: [] for name in (*ways, *parts)}
     rest = Rest()
     for number in range(rounds + 1):
-        for name in alternate(list(arms), number):
-            begun = time.perf_counter()
-            written = arms[name]()
-            seconds[name].append(time.perf_counter() - begun)
-            assert [len(ids) for ids in written] == [setting.completion] * setting.group
+        for name, go in alternate([*ways.items(), *parts.items()], number):
+            begun = process_time()
+            written = go()
+            seconds[name].append(process_time() - begun)
+            if name in ways:
+                lengths = [len(ids) for ids in written]
+                assert lengths == [setting.completion] * setting.group
             rest()
     seconds = {name: values[1:] for name, values in seconds.items()}  # the first warms up
+    seconds["floor"] = [sum(both) for both in zip(*(seconds[name] for name in parts), strict=True)]
     return {
-        "environment": environment(["triptych", "torch", "transformers"]),
         "setting": asdict(setting) | {"prompt_tokens": task.input_ids.shape[1]},
         "arms": [
             {"name": name, "seconds": asdict(Spread.of(values))}
@@ -156,7 +203,11 @@ def _check_equal(written: Sequence[list[list[int]]]) -> None:
 
 
 def report(record: Record) -> str:
-    """A table of what `run` found."""
+    """A table for each setting."""
+    return "\n\n".join(map(_report, record["runs"]))
+
+
+def _report(record: Record) -> str:
     rows = [
         [
             one["name"],
@@ -172,15 +223,17 @@ def report(record: Record) -> str:
 
 
 def main() -> None:
-    """Run it, print the table, write the JSON."""
+    """Run it, print the tables, write the JSON."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.rollout", description="A group of completions of one prompt"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/rollout.json"))
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument(
+        "--rounds", type=int, nargs=len(SETTINGS), default=(11, 7, 5), help="of each setting"
+    )
     options = parser.parse_args()
     stay_on_one_core()
-    record = run(Setting(), options.rounds)
+    record = run(options.rounds)
     write_json(options.out, record)
     print(report(record))
     print(f"\nWritten to {options.out}")

@@ -112,7 +112,7 @@ def test_training_moves_probability_to_what_was_rewarded(
 
     def margin() -> float:
         (batch,) = trainer._batches
-        answers_RT = trainer._logps(tiny, batch) * (batch.stage_ids_RT == ANSWER)
+        answers_RT = trainer._logps(tiny, batch.packed) * (batch.stage_ids_RT == ANSWER)
         right, wrong = answers_RT.sum(-1).reshape(4, 4)[:, :2].unbind(-1)
         return float((right - wrong).mean())
 
@@ -184,7 +184,10 @@ def test_what_a_step_writes_down(
         assert line["length"] == pytest.approx(
             sum(line[f"length/{name}"] for name in ("tags", "context", "think", "answer"))
         )
-        assert {"seconds/rollout", "seconds/reward", "seconds/update"} <= line.keys()
+        phases = ("data", "rollout", "reward", "reference", "update", "other")
+        spent = [line[f"seconds/{phase}"] for phase in phases]
+        assert all(seconds > 0 for seconds in spent)
+        assert line["seconds/step"] == pytest.approx(sum(spent))
     assert lines[0]["kl"] == pytest.approx(0, abs=1e-7)
     assert lines[1]["kl"] > 1e-6
     assert [line["beta"] for line in lines] == pytest.approx([0.04, 0.01])
@@ -314,6 +317,7 @@ def test_live_rollouts_train_all_the_way(
         ({"num_generations": 1}, "num_generations must be at least 2"),
         ({"temperature": 0.0}, "temperature must be above 0"),
         ({"beta": -0.1}, "beta must not be negative"),
+        ({"prefetch_steps": -1}, "prefetch_steps must not be negative"),
         ({"best_metric": "answer"}, "set eval_steps"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"scale": "groups"}, "unknown scale 'groups'; choose one of: none, group, batch"),

@@ -11,6 +11,7 @@ from triptych.generation.budgets import StageBudgets
 from triptych.generation.engine import Enforce
 
 if TYPE_CHECKING:
+    from triptych.data.feature_cache import FeatureCache
     from triptych.data.messages import MessageBuilder
     from triptych.data.sample import Sample
     from triptych.models import OmniModel
@@ -24,14 +25,27 @@ class CacheConfig:
         folder: folder of the cache; without one nothing is kept. Runs may share it, at the same
             time too.
         max_gib: most space that it takes, in GiB; what was not used for longest makes room.
+        embeddings: of media that frozen towers read, keep what they make of them. A later epoch or
+            run with the same weights then runs no tower; one with other weights finds nothing.
     """
 
     folder: Path | None = None
     max_gib: float = 100.0
+    embeddings: bool = False
 
     def __post_init__(self) -> None:
         if not self.max_gib > 0:
             raise ConfigError(f"cache.max_gib is {self.max_gib}; use a number above 0")
+        if self.embeddings and self.folder is None:
+            raise ConfigError("cache.embeddings keeps nothing without cache.folder; name a folder")
+
+    def open(self) -> "FeatureCache | None":
+        """The cache; None without a folder."""
+        if self.folder is None:
+            return None
+        from triptych.data.feature_cache import FeatureCache
+
+        return FeatureCache(self.folder, int(self.max_gib * 2**30), embeddings=self.embeddings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +123,6 @@ def load_model(
     """
     import torch
 
-    from triptych.data.feature_cache import FeatureCache
     from triptych.models import LoadOptions, OmniModel
     from triptych.models.prefix_attention import Attention
     from triptych.models.prompt import PromptEncoder
@@ -125,7 +138,6 @@ def load_model(
         ),
         budget=config.media,
     )
-    cache = config.cache
     model.encoder = PromptEncoder(
         model.thinker,
         model.processor,
@@ -133,7 +145,7 @@ def load_model(
         config.media,
         model.format,
         pool=pool,
-        cache=FeatureCache(cache.folder, int(cache.max_gib * 2**30)) if cache.folder else None,
+        cache=config.cache.open(),
         audio_in_video=config.audio_in_video,
         messages=messages,
     )

@@ -56,10 +56,11 @@ class FeatureCache:
     """A folder of entries.
 
     Nothing here stops a run: a folder that cannot be used is told once, and the run does without.
+    With `embeddings`, what frozen towers make of media features is kept in their place.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
-        self.folder, self.max_bytes = Path(folder), max_bytes
+    def __init__(self, folder: Path, max_bytes: int, *, embeddings: bool = False) -> None:
+        self.folder, self.max_bytes, self.embeddings = Path(folder), max_bytes, embeddings
         self._slack = max_bytes // _SLACKS
         self._unseen = self._slack  # bytes written since the last look at the folder: look first
         self._gives_up = False

@@ -1,9 +1,10 @@
 """What every engine that writes completions takes and gives."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeAlias, TypeGuard
 
 from triptych.data.sample import Sample
 from triptych.errors import ConfigError
@@ -121,6 +122,10 @@ class Answer:
     seconds: float
 
 
+OnGroup: TypeAlias = Callable[[int, Sequence[Completion]], None]
+"""Told the number of a sample, and all its completions, when they are done."""
+
+
 class Engine(Protocol):
     """Anything that answers samples: a model in this process, or a server."""
 
@@ -129,6 +134,29 @@ class Engine(Protocol):
     ) -> list[list[Completion]]:
         """``n`` completions for each sample, in the order of ``samples``."""
         ...
+
+
+class GroupEngine(Engine, Protocol):
+    """An engine that tells of each sample when its completions are done, before all are.
+
+    The trainer asks a judge about them while the engine goes on. Engines need not do that.
+    """
+
+    def generate(
+        self,
+        samples: Sequence[Sample],
+        n: int,
+        sampling: SamplingConfig,
+        *,
+        on_group: OnGroup | None = None,
+    ) -> list[list[Completion]]:
+        """See `Engine.generate`; ``on_group`` is told of each sample once, in any order."""
+        ...
+
+
+def tells_of_groups(engine: Engine) -> TypeGuard[GroupEngine]:
+    """Whether the engine's ``generate`` takes ``on_group``."""
+    return "on_group" in inspect.signature(engine.generate).parameters
 
 
 class AnswerEngine(Protocol):

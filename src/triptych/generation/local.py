@@ -1,7 +1,8 @@
-"""Completions from a model in this process: prefill once per prompt, expand, decode.
+"""Completions from a model in this process: prefill once per prompt, then decode.
 
-The media encoders and the prompt run once, whatever the number of completions. Prompts of
-different length share a batch by padding on the left. Sequences that have ended leave the batch.
+The media encoders and the prompt run once, whatever the number of completions, and these share
+what the prompt left in the cache. Prompts of different length share a batch by padding on the left.
+Sequences that have ended leave the batch.
 
 Shapes: B prompts, P longest prompt, R = B*n sequences, A of them still in the batch, V vocabulary,
 3 rope axes.
@@ -14,13 +15,14 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
 from triptych.data.sample import Sample
 from triptych.generation.enforcement import Draw, Grammars
-from triptych.generation.engine import Completion, SamplingConfig, StopReason
+from triptych.generation.engine import Completion, OnGroup, SamplingConfig, StopReason
 from triptych.generation.sampling import sample_seed
+from triptych.generation.shared_cache import ExpandedCache, RolloutCache, SharedCache
 from triptych.models.omni import OmniModel
+from triptych.models.prefix_attention import Attention
 from triptych.models.prompt import Prompt
 from triptych.stages import completion_text
 
@@ -47,8 +49,10 @@ class LocalEngine:
         n: int,
         sampling: SamplingConfig,
         on_step: OnStep | None = None,
+        *,
+        on_group: OnGroup | None = None,
     ) -> list[list[Completion]]:
-        """See ``Engine.generate``; ``on_step`` is told of each decoding step.
+        """See ``GroupEngine.generate``; ``on_step`` is told of each decoding step.
 
         Raises:
             ConfigError: no completion fits the budgets that are enforced.
@@ -68,6 +72,8 @@ class LocalEngine:
                 done = self._decode([prompts[i] for i in chunk], n, draw, on_step)
                 for place, index in enumerate(chunk):
                     completions[index] = done[place * n : (place + 1) * n]
+                    if on_group:
+                        on_group(index, completions[index])
         return completions
 
     def _generators(
@@ -97,7 +103,7 @@ class LocalEngine:
                 on_step(tokens)
             if not running or step == draw.sampling.max_new_tokens - 1:
                 break
-            if len(running) <= state.batch_size / 2:
+            if len(running) <= state.batch_size * state.cache.keep_at:
                 state.keep(sorted(running))
             logits_RV = state.step(model, torch.tensor(tokens, device=model.device))
         return [self._completion(ids, *draw.record(row)) for row, ids in enumerate(rows)]
@@ -115,18 +121,13 @@ class LocalEngine:
 
 
 class _Prefilled:
-    """The key-value cache of a batch, expanded to n sequences per prompt."""
+    """A batch of n sequences per prompt: their cache, and where they stand."""
 
     def __init__(
-        self,
-        cache: DynamicCache,
-        logits_RV: Tensor,
-        mask_RL: Tensor | None,
-        position_R: Tensor,
-        axes: int,
+        self, cache: RolloutCache, logits_RV: Tensor, position_R: Tensor, axes: int
     ) -> None:
         self.cache, self.logits_RV, self.axes = cache, logits_RV, axes
-        self.mask_AL, self.position_A = mask_RL, position_R
+        self.position_A = position_R
         self.size = logits_RV.shape[0]
         self._row_A = torch.arange(self.size, device=logits_RV.device)
 
@@ -156,15 +157,12 @@ class _Prefilled:
         ).last_hidden_state
         logits_BV = model.logits(hidden_BPH[:, -1])
         next_B = torch.stack([prompt.next_position for prompt in prompts]).to(device)
-        if n > 1:
-            cache.batch_repeat_interleave(n)
-        cache.layers = [
-            _Roomy(each) if type(each) is DynamicLayer else each for each in cache.layers
-        ]
+        # One completion shares its prompt with nobody.
+        shared = n > 1 and model.attention is Attention.PREFIX
+        kind = SharedCache if shared else ExpandedCache
         return cls(
-            cache,
+            kind(cache, mask_BP.to(device) if padded else None, n),
             logits_BV.repeat_interleave(n, dim=0),
-            mask_BP.long().to(device).repeat_interleave(n, dim=0) if padded else None,
             next_B.repeat_interleave(n),
             axes=positions_3BP.shape[0],
         )
@@ -177,27 +175,24 @@ class _Prefilled:
         """Go on with these sequences, of those that are in the batch."""
         row_K = torch.tensor(rows, device=self._row_A.device)
         place_K = torch.searchsorted(self._row_A, row_K)
-        self.cache.batch_select_indices(place_K)
+        self.cache.keep(place_K.tolist())
         self._row_A, self.position_A = row_K, self.position_A[place_K]
-        if self.mask_AL is not None:
-            self.mask_AL = self.mask_AL[place_K]
 
+    @torch.inference_mode()
     def step(self, model: OmniModel, token_R: Tensor) -> Tensor:
         """Feed one token per sequence; returns the logits (R, V) of the next.
 
         Those of a sequence that has left are zeros: it is drawn for as before, so that what is
         drawn for its neighbours does not change.
         """
-        if self.mask_AL is not None:
-            self.mask_AL = torch.nn.functional.pad(self.mask_AL, (0, 1), value=1)
         hidden_A1H = model.decoder(
             input_ids=token_R[self._row_A, None],
             # Explicit positions: the model's own bookkeeping (rope deltas) belongs to the last
             # forward of any kind, which need not be this batch's prefill.
             position_ids=self.position_A.view(1, -1, 1).expand(self.axes, -1, 1),
-            attention_mask=self.mask_AL,
             past_key_values=self.cache,
             use_cache=True,
+            **self.cache.attention(),
         ).last_hidden_state
         self.position_A = self.position_A + 1
         logits_AV = model.logits(hidden_A1H[:, -1])
@@ -206,38 +201,6 @@ class _Prefilled:
         return logits_AV.new_zeros(self.size, logits_AV.shape[-1]).index_copy_(
             0, self._row_A, logits_AV
         )
-
-
-class _Roomy(DynamicLayer):
-    """A cache layer with room for more tokens, where the one it is made of copies all for each."""
-
-    ROOM = 128  # tokens
-
-    def __init__(self, layer: DynamicLayer) -> None:
-        super().__init__()
-        self.lazy_initialization(layer.keys, layer.values)
-        self.keys, self.values = layer.keys, layer.values
-        self._buffers = [layer.keys, layer.values]
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        start = self.get_seq_length()
-        end = start + key_states.shape[-2]
-        if end > self._buffers[0].shape[-2]:
-            more = (0, 0, 0, max(self.ROOM, end - start))
-            self._buffers = [torch.nn.functional.pad(old, more) for old in (self.keys, self.values)]
-        for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
-            buffer[:, :, start:end] = states
-        self._show(end)
-        return self.keys, self.values
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        self._buffers = [buffer[indices] for buffer in self._buffers]
-        self._show(self.get_seq_length())
-
-    def _show(self, length: int) -> None:
-        self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """What is kept on disk of an encoded prompt, and how prompts are made of it again.
 
 Kept are the processor's media tensors and the part of the prompt's ids that the media fill. The
-text around it is tokenised afresh, so all questions about the same media share an entry.
+text around it is tokenised afresh, so all questions about the same media share an entry. Where the
+cache keeps embeddings, those of frozen towers stand in the place of pixels and mels.
 
 Shapes: P prompt tokens, M of them from the first to the last that stands for media.
 """
@@ -28,6 +29,7 @@ from triptych.models.families.base import EncodedPrompt
 _PACKAGES = ("av", "numpy", "pillow", "torch", "torchvision", "transformers")
 _SOURCES = (
     "data/containers.py", "data/media/*.py", "models/families/*.py", "models/pil_processor.py",
+    "models/tower*.py",
 )  # fmt: skip
 _PROCESSORS = ("image_processor", "video_processor", "feature_extractor")
 _PLACEHOLDERS, _IDS, _FEATURE = "placeholders", "ids", "feature."
@@ -49,17 +51,24 @@ class KeptFeatures:
         self._cache = cache
         self._processor, self._family, self._budget = processor, family, budget
 
-    def key(self, media: Sequence[Media], *, with_sound: bool = False) -> str:
+    @property
+    def embeddings(self) -> bool:
+        """Whether embeddings are kept."""
+        return self._cache.embeddings
+
+    def key(self, media: Sequence[Media], *, with_sound: bool = False, towers: str = "") -> str:
         """The name of the entry for these media.
 
         Args:
             media: their files are read.
             with_sound: the videos are read in turns with their sound.
+            towers: what made the embeddings of the entry; "" for one without.
 
         Raises:
             MediaError: a file is missing or cannot be read.
         """
         recipe = f"{self._recipe}, videos with sound" if with_sound else self._recipe
+        recipe += f", towers {towers}" if towers else ""
         return self._cache.key(media, recipe)
 
     def __contains__(self, key: str) -> bool:

@@ -19,8 +19,9 @@ keys and values of the prompt stand in front of each completion's own, and the b
 ``causal_lower_right``, which CUDA's flash kernel knows without a mask (bf16 or fp16). The
 arithmetic is the same; what is paid is a copy of the prompt's keys and values per completion.
 
-transformers calls it through its AttentionInterface, for the text decoder only. Where a forward
-names no layout (rollouts, with their cache), it is transformers' own sdpa attention.
+transformers calls it through its AttentionInterface, for the text decoder only. A forward that
+names shared prompts (rollouts, one token per completion) is `decoding_attention`; one that names
+neither these nor a layout is transformers' own sdpa attention.
 
 Shapes: H query heads, K key and value heads, L tokens of the row, D head size, n completions of
 equal length C, P prompt tokens.
@@ -42,6 +43,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from triptych.errors import ModelError
+from triptych.models.decoding_attention import SharedPrompts, decoding_attention
 from triptych.models.prefix_layout import Group, Layout
 
 _NAME = "shared_prefix"
@@ -261,10 +263,11 @@ def _attention_forward(
     scaling: float | None = None,
     dropout: float = 0.0,
     prefix_layout: Layout | None = None,
+    shared_prompts: SharedPrompts | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """What transformers calls. Returns (B, L, H, D) and no weights."""
-    if prefix_layout is None:
+    if shared_prompts is None and prefix_layout is None:
         out, weights = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
@@ -276,7 +279,11 @@ def _attention_forward(
             f"{Attention.MASK}"
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    out = prefix_attention(query, key, value, prefix_layout, scale)
+    if shared_prompts is not None:
+        layer = cast(int, module.layer_idx)
+        out = decoding_attention(query, key, value, shared_prompts, layer, scale)
+    else:
+        out = prefix_attention(query, key, value, cast(Layout, prefix_layout), scale)
     return out.transpose(1, 2), None
 
 

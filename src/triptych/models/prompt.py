@@ -3,9 +3,11 @@
 Shapes: P prompt tokens, 3 rope axes.
 """
 
+import copy
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,13 +22,14 @@ from triptych.data.feature_cache import FeatureCache
 from triptych.data.media import Audio, MediaBudget, Video
 from triptych.data.messages import MessageBuilder, Messages, stage_messages
 from triptych.data.notices import CutNotices
-from triptych.data.sample import Sample
+from triptych.data.sample import Media, Sample
 from triptych.data.sound import are_films
-from triptych.errors import MediaError
+from triptych.errors import MediaError, TriptychError
 from triptych.models.families import Family
 from triptych.models.families.base import DecodedMedia, EncodedPrompt
 from triptych.models.kept_features import KeptFeatures, KeptPrompt
-from triptych.models.towers import FrozenTowers, Variant
+from triptych.models.prefetching import Prefetcher
+from triptych.models.towers import FrozenTowers, Variant, embedding_name
 from triptych.stages import StageFormat
 
 
@@ -93,6 +96,7 @@ class PromptEncoder:
         self._towers = FrozenTowers(thinker, family)
         self._pool = pool or DecodePool()
         self._kept = KeptFeatures(cache, processor, family, budget) if cache else None
+        self._prefetcher: Prefetcher[_Begun] | None = None
 
     @property
     def budget(self) -> MediaBudget:
@@ -142,8 +146,35 @@ class PromptEncoder:
             for begun in ahead:
                 begun.cancel()
 
+    def prefetch(self, samples: Iterable[Sample]) -> None:
+        """Begin to encode samples in a thread, for a later call that asks for embeddings, too.
+
+        That call gives what it would have given, and says there what was cut, or what is wrong. It
+        also makes the embeddings. Call this in the autocast that it will have, and `close` at last.
+        """
+        if self._prefetcher is None:
+            # Tokenizers change their padding while they are used: two threads need two of them.
+            processor = copy.deepcopy(self._processor)
+            self._prefetcher = Prefetcher(
+                lambda begun: self._begin_media(replace(begun, processor=processor)),
+                self._encode_ahead,
+                ahead=self._pool.limits.workers,
+            )
+        for sample in samples:
+            with suppress(TriptychError):  # of a sample that cannot be asked about
+                begun = self._look_up(sample, embed=True)
+                if begun.prompt is None:
+                    self._prefetcher.add(begun.key, begun)
+
+    def close(self) -> None:
+        """Give up what is being encoded ahead. The encoder can go on to be used."""
+        if self._prefetcher is not None:
+            self._prefetcher.close()
+            self._prefetcher = None
+
     def clear_cache(self) -> None:
         """Forget all prompts, for instance because a media file has changed."""
+        self.close()
         self._cache.clear()
         self._towers.forget()
         self._used = 0
@@ -162,74 +193,133 @@ class PromptEncoder:
 
     def _begin(self, sample: Sample, *, embed: bool) -> "_Begun":
         """Begin to decode a sample's media, unless memory or disk hold what comes of it."""
+        begun = self._look_up(sample, embed=embed)
+        ahead = self._prefetcher.take(begun.key) if embed and self._prefetcher else None
+        if begun.prompt is None and ahead is not None:
+            return replace(begun, ahead=ahead)
+        return begun if begun.ready else self._begin_media(begun)
+
+    def _look_up(self, sample: Sample, *, embed: bool) -> "_Begun":
+        """A sample with what memory holds of it."""
         self._family.check_media(sample)
         messages = self._messages(sample)
-        begun = _Begun(sample, messages, (repr(messages), sample.media), embed)
-        for variant in dict.fromkeys((self._variant(begun), None)):
-            if (prompt := self._cache.get((begun.key, variant))) is not None:
-                self._cache.move_to_end((begun.key, variant))
-                return replace(begun, prompt=prompt, variant=variant)
-        kept_as = None
-        try:
-            with_sound = self._in_turns and are_films(sample.media)
-            if self._kept is not None and sample.media:
-                kept_as = self._kept.key(sample.media, with_sound=with_sound)
-        except MediaError as error:
-            return replace(begun, error=error)
-        begun = replace(begun, with_sound=with_sound, kept_as=kept_as)
-        if self._kept is not None and kept_as is not None and kept_as in self._kept:
-            return begun
-        return replace(begun, decoding=self._decode(sample))
+        variant = self._wanted(sample, embed=embed)
+        key = (repr(messages), sample.media)
+        begun = _Begun(sample, messages, key, embed, variant, self._processor)
+        for held in dict.fromkeys((variant, None)):
+            if (prompt := self._cache.get((begun.key, held))) is not None:
+                self._cache.move_to_end((begun.key, held))
+                return replace(begun, prompt=prompt, ready=held == variant)
+        return begun
 
-    def _variant(self, begun: "_Begun") -> Variant | None:
+    def _begin_media(self, begun: "_Begun") -> "_Begun":
+        """Begin to decode, unless the disk holds what comes of it or memory holds a part."""
+        try:
+            with_sound = self._in_turns and are_films(begun.sample.media)
+            begun = replace(begun, with_sound=with_sound)
+            begun = replace(begun, kept_as=self._names(begun))
+        except MediaError as error:
+            return begun if begun.prompt else replace(begun, error=error)
+        if begun.prompt or (self._kept and any(name in self._kept for name in begun.kept_as)):
+            return begun
+        return replace(begun, decoding=self._decode(begun.sample))
+
+    def _names(self, begun: "_Begun") -> tuple[str, ...]:
+        """Of the entries on disk that may hold what comes of the media, the best first."""
+        media, with_sound = begun.sample.media, begun.with_sound
+        if self._kept is None or not media:
+            return ()
+        features = self._kept.key(media, with_sound=with_sound)
+        if begun.variant is None or not self._kept.embeddings:
+            return (features,)
+        towers = self._towers.fingerprint(begun.variant)
+        return self._kept.key(media, with_sound=with_sound, towers=towers), features
+
+    def _wanted(self, sample: Sample, *, embed: bool) -> Variant | None:
         """Which embeddings the prompt should hold; None for none."""
-        return self._towers.variant() if begun.embed and begun.sample.media else None
+        return self._towers.variant() if embed and sample.media else None
 
     def _decode(self, sample: Sample) -> "list[Future[Decoded]]":
         return [self._pool.submit(item, self._budget) for item in sample.media]
 
     def _finish(self, begun: "_Begun") -> Prompt | MediaError:
-        variant = self._variant(begun)
-        if begun.variant not in (None, variant):  # weights have changed since it was begun
-            begun = self._begin(begun.sample, embed=begun.embed)
-        if begun.prompt is not None and begun.variant == variant:
+        held = begun.prompt
+        if begun.ahead is not None:
+            begun = begun.ahead.result()
+        if begun.variant != self._wanted(begun.sample, embed=begun.embed):
+            # Weights have changed since.
+            return self._finish(self._begin(begun.sample, embed=begun.embed))
+        if begun.prompt is not None and begun.ready:
             return begun.prompt
         try:
             if begun.error is not None:
                 raise begun.error
             prompt = begun.prompt or self._encode(begun)
+            if held is None:
+                self._notices.tell(begun.sample, prompt.notices)
         except MediaError as error:
             named = MediaError(f"sample {begun.sample.id}: {error}")
             named.__cause__ = error
             return named
-        if variant is not None:
-            prompt = self._towers.embed(prompt, begun.sample.media, variant)
+        if begun.variant is not None:
+            encoded, prompt = prompt, self._towers.embed(prompt, begun.sample.media, begun.variant)
+            self._save_embeddings(begun, encoded, prompt)
             self._drop((begun.key, None))  # pixels and mels, which nobody needs any more
-        self._keep((begun.key, variant), prompt)
+        self._keep((begun.key, begun.variant), prompt)
         return prompt
+
+    def _encode_ahead(self, begun: "_Begun") -> "_Begun":
+        """What `_finish` goes on with; the thread's processor stays in the thread."""
+        begun, own = replace(begun, processor=self._processor), begun
+        if begun.error is not None:
+            return begun
+        try:
+            return replace(begun, prompt=self._encode(own), decoding=())
+        except MediaError as error:
+            return replace(begun, error=error)
 
     def _encode(self, begun: "_Begun") -> Prompt:
         # Not under a trainer's autocast: the feature extractor computes its spectra with torch.
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             encoded, notices = self._featurise(begun)
             positions, following = self._family.positions(self._thinker, encoded)
-        self._notices.tell(begun.sample, notices)
         return Prompt(encoded.input_ids_P, positions, following, encoded.features, tuple(notices))
 
     def _featurise(self, begun: "_Begun") -> tuple[EncodedPrompt, Sequence[str]]:
         """Model inputs, from the disk or from the media, and what decoding cut."""
-        media = begun.sample.media
-        if self._kept is None or begun.kept_as is None:
+        if self._kept is None or not begun.kept_as:
             return self._process(begun)
-        plain_P = self._family.encode(self._processor, begun.messages, DecodedMedia()).input_ids_P
-        media_ids = self._family.media_token_ids(self._thinker)
-        found = self._kept.load(
-            begun.kept_as, plain_P, media_ids, media, with_sound=begun.with_sound
-        )
-        if found is None:
-            found = KeptPrompt(*self._process(begun))
-            self._kept.save(begun.kept_as, plain_P, media_ids, media, found)
-        return found
+        place = self._place(begun)
+        for name in begun.kept_as:
+            found = self._kept.load(name, *place, with_sound=begun.with_sound)
+            if found is not None:
+                return found
+        made = KeptPrompt(*self._process(begun))
+        if len(begun.kept_as) == 1:  # else embeddings are kept, once they are made
+            self._kept.save(begun.kept_as[0], *place, made)
+        return made
+
+    def _save_embeddings(self, begun: "_Begun", encoded: Prompt, embedded: Prompt) -> None:
+        """Keep on disk what `embedded` holds in the place of what towers read, if that is asked.
+
+        Grids and lengths, of which positions are made, are kept as well.
+        """
+        if self._kept is None or len(begun.kept_as) < 2 or begun.kept_as[0] in self._kept:
+            return
+        read = {
+            media.features[0]
+            for kind, media in self._family.media_inputs.items()
+            if embedding_name(kind) in embedded.features
+        }
+        features = {**encoded.features, **embedded.features}
+        features = {name: tensor for name, tensor in features.items() if name not in read}
+        kept = EncodedPrompt(encoded.input_ids, features, begun.with_sound)
+        self._kept.save(begun.kept_as[0], *self._place(begun), KeptPrompt(kept, encoded.notices))
+
+    def _place(self, begun: "_Begun") -> tuple[Tensor, tuple[int, ...], Sequence[Media]]:
+        """What an entry is fitted into: ids without media, ids that stand for media, the media."""
+        plain = self._family.encode(begun.processor, begun.messages, DecodedMedia())
+        return plain.input_ids_P, self._family.media_token_ids(self._thinker), begun.sample.media
 
     def _process(self, begun: "_Begun") -> tuple[EncodedPrompt, tuple[str, ...]]:
         decoded = [future.result() for future in begun.decoding or self._decode(begun.sample)]
@@ -237,7 +327,7 @@ class PromptEncoder:
         videos = [item for item in decoded if isinstance(item, Video)]
         audios = [item for item in decoded if isinstance(item, Audio)]
         encoded = self._family.encode(
-            self._processor, begun.messages, DecodedMedia(images, videos, audios)
+            begun.processor, begun.messages, DecodedMedia(images, videos, audios)
         )
         if begun.with_sound:
             encoded = self._family.interleave(self._thinker, encoded)
@@ -255,24 +345,30 @@ class _Begun:
         messages: what the model is asked.
         key: names messages and media.
         embed: embeddings are asked for.
+        variant: which ones, as the weights are; None for none.
+        processor: makes tensors of it.
         prompt: what was in memory.
-        variant: which embeddings that holds; None for none.
+        ready: it holds the embeddings that are asked for.
         with_sound: its videos are read in turns with their sound.
         decoding: its media, being decoded; empty where they need not be.
-        kept_as: the name of its media features on disk, where they are kept.
+        kept_as: names of its embeddings and media features on disk, where they are kept.
         error: why it cannot be encoded, where that is known already.
+        ahead: the same sample, encoded in the thread that was told of it before.
     """
 
     sample: Sample
     messages: Messages
     key: Hashable
     embed: bool
+    variant: Variant | None
+    processor: Any
     prompt: Prompt | None = None
-    variant: Variant | None = None
+    ready: bool = False
     with_sound: bool = False
     decoding: "Sequence[Future[Decoded]]" = ()
-    kept_as: str | None = None
+    kept_as: tuple[str, ...] = ()
     error: MediaError | None = None
+    ahead: "Future[_Begun] | None" = None
 
     def cancel(self) -> None:
         for future in self.decoding:

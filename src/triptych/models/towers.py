@@ -12,6 +12,7 @@ Shapes: P prompt tokens, L tokens of any rows, M of them placeholders of one kin
 size.
 """
 
+import hashlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -48,6 +49,7 @@ class FrozenTowers:
         self._embeddings: WeakValueDictionary[Hashable, Tensor] = WeakValueDictionary()
         self._state: Mapping[str, Hashable] = {}
         self._changes = 0
+        self._named: tuple[Variant, str] | None = None
 
     def variant(self) -> Variant | None:
         """What embeddings made now would depend on besides the media; None if no tower is frozen.
@@ -67,7 +69,7 @@ class FrozenTowers:
         """Put embeddings in the place of what the frozen towers would read.
 
         Args:
-            prompt: with the processor's media tensors.
+            prompt: with the processor's media tensors, or embeddings that an earlier run has kept.
             media: the items that these were made of.
             variant: as it is now.
 
@@ -76,18 +78,37 @@ class FrozenTowers:
         """
         features = dict(prompt.features)
         for kind, (tower, names, _) in self._family.media_inputs.items():
-            if tower not in self._state or names[0] not in features:
-                continue
             reads = {name: features.pop(name) for name in names if name in features}
+            kept_MH = features.pop(embedding_name(kind), None)
+            if tower not in self._state or (kept_MH is None and names[0] not in reads):
+                features |= reads
+                continue
             key = (kind, tuple(media), variant)
             embeddings_MH = self._embeddings.get(key)
             if embeddings_MH is None:
-                embeddings_MH = self._run(kind, tower, reads)
+                embeddings_MH = self._run(kind, tower, reads) if kept_MH is None else kept_MH
                 self._embeddings[key] = embeddings_MH
             here_P = placeholders(self._thinker, self._family, kind, prompt.input_ids)
             _check(kind, here_P, embeddings_MH)
             features[embedding_name(kind)] = embeddings_MH
         return replace(prompt, features=features)
+
+    def fingerprint(self, variant: Variant) -> str:
+        """Names what `variant` stands for in any process: weights, number format, kind of device.
+
+        Equal ones promise embeddings that are equal up to rounding, and equal to the bit on
+        machines of the same kind.
+        """
+        if self._named is None or self._named[0] != variant:
+            _, cast_to = variant
+            digest = hashlib.sha256(f"{self._thinker.device.type} {cast_to}".encode())
+            for tower in self._state:
+                weights = self._thinker.get_submodule(self._family.towers[tower]).state_dict()
+                for name, weight in weights.items():
+                    digest.update(f"{tower} {name} {weight.dtype} {tuple(weight.shape)}".encode())
+                    digest.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy())
+            self._named = variant, digest.hexdigest()
+        return self._named[1]
 
     def forget(self) -> None:
         """Make all embeddings again, for instance because a media file has changed."""

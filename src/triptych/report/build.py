@@ -17,6 +17,7 @@ from triptych.report.load import IntervalTable, Json, RolloutPlace, RunData, loa
 from triptych.report.page import environment, words, write_page
 from triptych.report.previews import Previewer
 from triptych.report.rollouts import clean, comparison_cards, rollout_cards
+from triptych.report.timeline import step_times
 from triptych.statistics import Interval
 
 _ROLLOUTS = 20
@@ -113,6 +114,7 @@ def render(data: RunData) -> str:
         differences=difference_tables(data.differences),
         details=detail_tables(data.evaluation, arms),
         seconds=_seconds(data.seconds),
+        step_times=step_times(data.metrics),
         groups=curve_groups(data.metrics, arms),
         cards=rollout_cards(places, previewer, _ROLLOUTS),
         rollout_count=len(places),

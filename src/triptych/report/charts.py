@@ -128,6 +128,40 @@ def bar(value: float, largest: float) -> Markup:
     )
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of a stacked bar; ``style`` is the number that picks its colour."""
+
+    name: str
+    style: int
+    value: float
+
+
+def stacked_bar(title: str, parts: Sequence[Part], largest: float, unit: str) -> Markup:
+    """Parts one behind the other, their lengths in proportion to the largest bar of the chart."""
+    marks, begin = [], 0.0
+    for part in parts:
+        x, width = (f"{100 * value / largest:.3f}%" for value in (begin, part.value))
+        begin += part.value
+        marks.append(
+            f'<rect class="arm-{part.style}" x="{x}" width="{width}" height="22">'
+            f"<title>{escape(part.name)}: {number(part.value)} {escape(unit)}</title></rect>"
+        )
+    said = ", ".join(f"{part.name} {number(part.value)} {unit}" for part in parts)
+    return Markup(
+        f'<svg class="stacked" width="100%" height="22" role="img" '
+        f'aria-label="{escape(f"{title}: {said}")}">{"".join(marks)}</svg>'
+    )
+
+
+def part_key(style: int) -> Markup:
+    """The key of a part for a legend: its colour."""
+    return Markup(
+        f'<svg class="stacked" width="14" height="10" aria-hidden="true">'
+        f'<rect class="arm-{style}" width="14" height="10"/></svg>'
+    )
+
+
 def line_panel(title: str, unit: str, lines: Sequence[Line]) -> Markup:
     """One metric over training steps, a line per arm; x in steps, y in ``unit``.
 

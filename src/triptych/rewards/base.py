@@ -7,6 +7,8 @@ A reward function has TRL's signature::
     def brevity(prompts, completions, **columns) -> list[float | None]: ...
 
 sync or async. It returns one value in [0, 1] per completion, or None where it could not score.
+The trainer calls a sync function once a step, with all groups, and an async one once for each
+group, as soon as it is written and beside what the trainer does meanwhile, in another thread.
 `columns` hold one value per completion; `sample_columns` says which there are. None is never
 turned into 0: an unscored reward is left out of the mean and counted.
 """

@@ -36,6 +36,9 @@ class TrainingConfig(FailurePolicy):
     """Order of the samples and everything that is drawn."""
     freeze: tuple[str, ...] = ()
     """Media encoders that are not trained: vision, audio."""
+    prefetch_steps: int = 1
+    """Steps whose media are decoded and processed ahead, beside the rollout and the update; their
+    processed media are in memory as long. 0 turns this off; nothing else depends on it."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, more time."""
     bf16: bool = False
@@ -72,6 +75,7 @@ class TrainingConfig(FailurePolicy):
             "seed",
             "save_steps",
             "eval_steps",
+            "prefetch_steps",
         ):
             self._require(getattr(self, name) >= 0, f"{name} must not be negative")
         if self.best_metric:

@@ -1,7 +1,9 @@
 """Group relative policy optimisation with stage credit; the unit of work is a group.
 
 A step: G completions for each prompt (rollout), a reward of each kind for every completion, the
-credit matrix that turns rewards into advantages of tokens, and one or several updates.
+credit matrix that turns rewards into advantages of tokens, and one or several updates. A judge is
+asked about a group when the group is there; while it replies, the rollout goes on, and log-probs
+are computed. All replies are in before the update: it is always on the policy that wrote.
 
 Where this departs from GRPO as published (DeepSeekMath, arXiv 2402.03300):
 
@@ -42,9 +44,8 @@ holds x itself, only shortens it to (G - 1) / G):
 Shapes: N groups, G completions per group, K rewards, R completions of a micro-batch, T tokens.
 """
 
-import copy
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,20 +57,25 @@ from torch import Tensor, nn
 from triptych.data.sample import Sample
 from triptych.data.source import source_of
 from triptych.errors import ConfigError
-from triptych.generation import Engine
+from triptych.generation import Completion, Engine
+from triptych.generation.engine import OnGroup, tells_of_groups
 from triptych.generation.local import LocalEngine
 from triptych.models.omni import OmniModel
+from triptych.models.packing import PackedBatch
 from triptych.rewards.base import RewardFunction
 from triptych.runs import RunFolder
 from triptych.stages.grammar import StageGrammar
 from triptych.training.credit import credit_matrix, reward_advantages, spread
 from triptych.training.grpo_config import GRPOConfig
 from triptych.training.objective import grpo_loss, kl_coefficient
+from triptych.training.reference import check_reference, frozen_copy
+from triptych.training.reward_calls import RewardCalls
 from triptych.training.rollout import (
     MicroBatch,
     Rollout,
     micro_batches,
-    read_and_score,
+    pack_groups,
+    read_completions,
     records,
     refuse_unscored,
 )
@@ -81,6 +87,7 @@ from triptych.training.rollout_metrics import (
     observe_weights,
     regions,
 )
+from triptych.training.timeline import OVERLAPPED
 from triptych.training.trainer import Evaluate, StageTrainer, TrainResult
 
 __all__ = ["GRPOConfig", "GRPOTrainer", "frozen_copy", "train_grpo"]
@@ -160,11 +167,8 @@ class GRPOTrainer(StageTrainer):
 
     # --- one optimizer step, in the order in which Trainer calls it ----------------------------
 
-    def get_batch_samples(
-        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
-    ) -> tuple[list[Any], Any]:
+    def step_inputs(self, samples: Sequence[Sequence[Sample]]) -> tuple[list[Any], Tensor]:
         """The micro-batches of an optimizer step, and the trained tokens of all ranks' ones."""
-        samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self.state.global_step % self.config.num_iterations == 0:
             self._batches = self._roll_out(samples)
         elif len(self._restored) == len(samples):
@@ -190,11 +194,20 @@ class GRPOTrainer(StageTrainer):
         # Held to the end: while they are, their frozen towers do not run again, in the rollout or
         # wherever else.
         prompts = self.prompts(asked)
-        with self.clock("rollout"), self.accelerator.autocast():
-            sampling = config.sampling(self._rollout_seed())
-            completions = self.engine.generate(asked, config.num_generations, sampling)
-        with self.clock("reward"):
-            rollout = read_and_score(self.omni, asked, completions, self.rewards, gate=config.gate)
+        sizes = [len(part) for part in samples]
+        with RewardCalls(self.rewards, asked) as calls:
+            completions = self._complete(asked, calls.begin)
+            read = read_completions(self.omni, asked, completions)
+            with self.clock("reward"):
+                calls.run_sync(completions)
+            # While a judge replies.
+            packed = pack_groups(self.omni, read, prompts, sizes, self._grammar_of)
+            logps = [self._fixed_logps(batch) for batch in packed]
+            with self.clock("reward"):
+                table = calls.table()
+        if calls.overlapped:
+            self.timeline.seconds[OVERLAPPED] += calls.overlapped
+        rollout = Rollout.of(read, table, gate=config.gate)
         weights_N1K = self.weights.at(step, [source_of(sample) for sample in rollout.samples])
         advantages_NGK, advantages_NGT = self.credit(rollout, weights_N1K)
         self._observe_rollout(rollout, weights_N1K, advantages_NGK, advantages_NGT)
@@ -204,11 +217,16 @@ class GRPOTrainer(StageTrainer):
                 records(rollout, step=step + 1, phase=self.phase, groups=config.rollout_groups)
             )
         refuse_unscored(rollout.table, weights_N1K, config.max_unscored_share)
-        sizes = [len(part) for part in samples]
-        batches = micro_batches(
-            self.omni, rollout, prompts, advantages_NGT, sizes, self._grammar_of
-        )
-        return [self._with_logps(batch) for batch in batches]
+        batches = micro_batches(rollout, packed, advantages_NGT)
+        return [replace(batch, **fixed) for batch, fixed in zip(batches, logps, strict=True)]
+
+    def _complete(self, asked: Sequence[Sample], on_group: OnGroup) -> list[list[Completion]]:
+        """A group of completions for each sample; `on_group` is told of each, if the engine can."""
+        size, sampling = self.config.num_generations, self.config.sampling(self._rollout_seed())
+        with self.clock("rollout"), self.accelerator.autocast():
+            if tells_of_groups(self.engine):
+                return self.engine.generate(asked, size, sampling, on_group=on_group)
+            return self.engine.generate(asked, size, sampling)
 
     def credit(self, rollout: Rollout, weights_N1K: Tensor) -> tuple[Tensor, Tensor]:
         """Advantages of this rank's rewards (N, G, K) and tokens (N, G, T)."""
@@ -235,19 +253,20 @@ class GRPOTrainer(StageTrainer):
             balance=config.balance,
         )
 
-    def _with_logps(self, batch: MicroBatch) -> MicroBatch:
-        """Add the log-probs that the update compares with, as far as it needs them."""
+    def _fixed_logps(self, packed: PackedBatch) -> dict[str, Any]:
+        """The log-probs that the update compares with, as far as it needs them; by their names."""
+        logps = {}
         if self.config.num_iterations > 1:
             with self.clock("old_policy"):
-                batch = replace(batch, old_logps_RT=self._logps(self.omni, batch))
+                logps["old_logps_RT"] = self._logps(self.omni, packed)
         if self.reference is not None:
             with self.clock("reference"):
-                batch = replace(batch, ref_logps_RT=self._logps(self.reference, batch))
-        return batch
+                logps["ref_logps_RT"] = self._logps(self.reference, packed)
+        return logps
 
     @torch.no_grad()
-    def _logps(self, model: OmniModel, batch: MicroBatch) -> Tensor:
-        packed = batch.packed.to(self.args.device)
+    def _logps(self, model: OmniModel, packed: PackedBatch) -> Tensor:
+        packed = packed.to(self.args.device)
         with self.accelerator.autocast():
             output = model(**packed.model_inputs(), temperature=self.config.temperature)
         return packed.unpack(output.logps_N)
@@ -345,34 +364,3 @@ class GRPOTrainer(StageTrainer):
 
     def _rollout_file(self, folder: str) -> Path:
         return Path(folder) / f"rollout_{self.accelerator.process_index}.pt"
-
-
-def frozen_copy(model: OmniModel) -> OmniModel:
-    """The model as it is now, for ever. What is not trained is shared with the live model.
-
-    Frozen towers are thus the same, and the media embeddings of the one are those of the other.
-    """
-    shared = {id(p): p for p in model.parameters() if not p.requires_grad}
-    thinker = copy.deepcopy(model.thinker, shared)
-    frozen = OmniModel(
-        thinker, model.processor, model.family, fmt=model.format, attention=model.attention
-    )
-    return frozen.requires_grad_(False).eval()
-
-
-def check_reference(model: OmniModel, reference: OmniModel) -> None:
-    """Refuse a model of which other weights are trained than when `reference` was made of it.
-
-    A weight that is trained only now is trained in both, and a tower that is frozen only now would
-    lend its embeddings to a reference whose tower is another.
-
-    Raises:
-        ConfigError: a weight was frozen or unfrozen.
-    """
-    pairs = zip(model.named_parameters(), reference.parameters(), strict=True)
-    for (name, weight), other in pairs:
-        if weight.requires_grad == (weight is other):
-            raise ConfigError(
-                f"{name} was {'unfrozen' if weight.requires_grad else 'frozen'} after the "
-                "reference model was made; freeze before training begins, or set beta to 0"
-            )

@@ -1,4 +1,4 @@
-"""One step's rollout: completions of its prompts, read, scored, and laid out for the update.
+"""One step's rollout: completions of its prompts, read, laid out for the update, and scored.
 
 Shapes: N groups (one per prompt), G completions per group, T tokens of the longest completion,
 K rewards, R = completions of one micro-batch in order.
@@ -7,6 +7,7 @@ K rewards, R = completions of one micro-batch in order.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 import torch
@@ -19,7 +20,7 @@ from triptych.generation import Completion, StopReason
 from triptych.models.omni import OmniModel
 from triptych.models.packing import PackedBatch, pack
 from triptych.models.prompt import Prompt
-from triptych.rewards.base import RewardError, RewardFunction, RewardTable, Unscored, score
+from triptych.rewards.base import RewardError, RewardTable, Unscored
 from triptych.rewards.combine import apply_gate
 from triptych.stages import StagedOutput, parse, stage_ids
 from triptych.stages.grammar import Choice, StageGrammar
@@ -29,12 +30,10 @@ GrammarOf: TypeAlias = Callable[[Sample], StageGrammar]
 
 
 @dataclass(frozen=True)
-class Rollout:
-    """N groups of G completions with what they earned.
+class ReadCompletions:
+    """N groups of G completions, as far as that does not depend on rewards.
 
     Attributes:
-        table: rewards of the N*G completions in order, as scored.
-        rewards_NGK: the same with the gate applied, NaN where unscored.
         valid_NG: whether a completion keeps the format.
         stage_ids_NGT: region of each token; 0 on padding.
         mask_NGT: True on tokens that are trained: neither padding nor forced by a grammar.
@@ -44,8 +43,6 @@ class Rollout:
     samples: tuple[Sample, ...]
     completions: tuple[tuple[Completion, ...], ...]
     outputs: tuple[tuple[StagedOutput, ...], ...]
-    table: RewardTable
-    rewards_NGK: Tensor
     valid_NG: Tensor
     stage_ids_NGT: Tensor
     mask_NGT: Tensor
@@ -62,18 +59,33 @@ class Rollout:
         return stops.count(StopReason.LENGTH) / len(stops)
 
 
-def read_and_score(
-    model: OmniModel,
-    samples: Sequence[Sample],
-    completions: Sequence[Sequence[Completion]],
-    rewards: Mapping[str, RewardFunction],
-    *,
-    gate: bool = False,
-) -> Rollout:
-    """Parse completions, find the stage of each token, and score them.
+@dataclass(frozen=True)
+class Rollout(ReadCompletions):
+    """N groups of G completions with what they earned.
+
+    Attributes:
+        table: rewards of the N*G completions in order, as scored.
+        rewards_NGK: the same with the gate applied, NaN where unscored.
+    """
+
+    table: RewardTable
+    rewards_NGK: Tensor
+
+    @classmethod
+    def of(cls, read: ReadCompletions, table: RewardTable, *, gate: bool = False) -> "Rollout":
+        """Completions with their rewards."""
+        rewards_NGK = table.tensor().reshape(*read.valid_NG.shape, -1)
+        if gate:
+            rewards_NGK = apply_gate(rewards_NGK, table.names)
+        return cls(**vars(read), table=table, rewards_NGK=rewards_NGK)
+
+
+def read_completions(
+    model: OmniModel, samples: Sequence[Sample], completions: Sequence[Sequence[Completion]]
+) -> ReadCompletions:
+    """Parse completions, and find the stage of each token.
 
     Raises:
-        RewardError: a reward function fails.
         ConfigError: the groups differ in size.
     """
     sizes = {len(group) for group in completions}
@@ -82,23 +94,16 @@ def read_and_score(
             f"the engine returned groups of {sorted(sizes)} completions, not of one size"
         )
     flat = [one for group in completions for one in group]
-    repeated = [sample for sample, group in zip(samples, completions, strict=True) for _ in group]
     outputs = [parse(one.text, model.format) for one in flat]
     regions = [
         torch.tensor(stage_ids(one.token_ids, model.tokenizer, model.format)) for one in flat
     ]
     trained = [~torch.tensor(one.forced, dtype=torch.bool) for one in flat]
-    table = score(rewards, repeated, [one.text for one in flat])
     shape = (len(samples), sizes.pop())
-    rewards_NGK = table.tensor().reshape(*shape, -1)
-    if gate:
-        rewards_NGK = apply_gate(rewards_NGK, table.names)
-    return Rollout(
+    return ReadCompletions(
         samples=tuple(samples),
         completions=tuple(tuple(group) for group in completions),
         outputs=tuple(tuple(outputs[i : i + shape[1]]) for i in range(0, len(flat), shape[1])),
-        table=table,
-        rewards_NGK=rewards_NGK,
         valid_NG=torch.tensor([output.valid for output in outputs]).reshape(shape),
         stage_ids_NGT=pad_sequence(regions, batch_first=True).reshape(*shape, -1),
         mask_NGT=pad_sequence(trained, batch_first=True).reshape(*shape, -1),
@@ -229,39 +234,54 @@ class MicroBatch:
         return {key: value for key, value in vars(self).items() if isinstance(value, Tensor)}
 
 
-def micro_batches(
+def pack_groups(
     model: OmniModel,
-    rollout: Rollout,
+    read: ReadCompletions,
     prompts: Sequence[Prompt],
-    advantages_NGT: Tensor,
     sizes: Sequence[int],
     grammar_of: GrammarOf | None = None,
-) -> list[MicroBatch]:
-    """Cut a rollout into micro-batches of `sizes` groups.
+) -> list[PackedBatch]:
+    """Lay out completions for forwards of `sizes` groups.
 
-    `prompts` are those of the rollout's samples. `grammar_of` is given where the rollout was
-    enforced: its tokens are then scored among those that were allowed.
+    `prompts` are those of the samples. `grammar_of` is given where the rollout was enforced: its
+    tokens are then scored among those that were allowed.
 
     Raises:
         ConfigError: a completion holds a token that its grammar does not allow.
     """
-    batches, first = [], 0
-    for size in sizes:
-        here = slice(first, first + size)
-        token_ids = [[list(one.token_ids) for one in group] for group in rollout.completions[here]]
+    return [
+        _pack(model, read.samples[here], prompts[here], _token_ids(read, here), grammar_of)
+        for here in _slices(sizes)
+    ]
+
+
+def micro_batches(
+    rollout: Rollout, packed: Sequence[PackedBatch], advantages_NGT: Tensor
+) -> list[MicroBatch]:
+    """Cut a rollout into the micro-batches that it was packed for."""
+    batches = []
+    for here, batch in zip(_slices([len(b.group_sizes_B) for b in packed]), packed, strict=True):
         longest = int(rollout.lengths_NG[here].max())
         batches.append(
             MicroBatch(
-                token_ids=token_ids,
+                token_ids=_token_ids(rollout, here),
                 sample_ids=[sample.id for sample in rollout.samples[here]],
-                packed=_pack(model, rollout.samples[here], prompts[here], token_ids, grammar_of),
+                packed=batch,
                 advantages_RT=advantages_NGT[here, :, :longest].flatten(0, 1),
                 mask_RT=rollout.mask_NGT[here, :, :longest].flatten(0, 1),
                 stage_ids_RT=rollout.stage_ids_NGT[here, :, :longest].flatten(0, 1),
             )
         )
-        first += size
     return batches
+
+
+def _slices(sizes: Sequence[int]) -> list[slice]:
+    ends = list(accumulate(sizes))
+    return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+
+
+def _token_ids(read: ReadCompletions, here: slice) -> list[list[list[int]]]:
+    return [[list(one.token_ids) for one in group] for group in read.completions[here]]
 
 
 def _pack(

@@ -8,13 +8,13 @@ Shapes: N completion tokens of a micro-batch.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from triptych.data.sample import Sample
 from triptych.errors import DataError
@@ -112,15 +112,10 @@ class SFTTrainer(StageTrainer):
         """The run goes so many times through the samples that it has."""
         return self._config.layout(num_samples)
 
-    def get_batch_samples(
-        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
-    ) -> tuple[list[Any], Any]:
-        """The micro-batches of one optimizer step, and the number of its target tokens."""
-        micro_batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        prompts = iter(self.prompts(list(chain.from_iterable(micro_batches))))
-        batches = [
-            self._pack(list(islice(prompts, len(samples))), samples) for samples in micro_batches
-        ]
+    def step_inputs(self, samples: Sequence[Sequence[Sample]]) -> tuple[list[Any], Tensor]:
+        """The micro-batches of an optimizer step, and the number of its target tokens."""
+        prompts = iter(self.prompts(list(chain.from_iterable(samples))))
+        batches = [self._pack(list(islice(prompts, len(part))), part) for part in samples]
         normalizer = self.total_over_ranks(sum(batch["packed"].num_tokens for batch in batches))
         return batches, normalizer
 

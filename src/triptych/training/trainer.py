@@ -7,16 +7,16 @@ trackers. This module makes an `OmniModel` and a list of samples fit into it:
   pass, so that the run is an exact number of full steps and Trainer's own skipping finds the
   place again on resume, also in the middle of a pass.
 * A checkpoint is an ordinary model folder with Trainer's state beside it.
+* While a step runs, the media of the next one's samples are decoded and processed.
 * The loss is normalised by the number of trained tokens of the whole global batch (all ranks, all
   accumulation steps), so the split of a batch into micro-batches does not matter.
 """
 
 import math
-import time
-from collections import defaultdict
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -43,6 +43,7 @@ from triptych.training.averages import Averages
 from triptych.training.config import TrainingConfig, trainer_arguments
 from triptych.training.progress import ProgressReporter
 from triptych.training.steps import SampleDataset, StepLayout, StepSampler
+from triptych.training.timeline import TOTAL, Timeline
 
 Evaluate: TypeAlias = Callable[[OmniModel], Mapping[str, float]]
 """Measures the model during training. It sees the live weights, in eval mode, without gradients,
@@ -58,7 +59,7 @@ class TrainResult:
         steps: optimizer steps of the whole run, those before a resume included.
         best_step: step of the checkpoint that best_metric chose, if it did.
         best_metric: its value there.
-        seconds: wall-clock time of this call by phase of the work, and in "total".
+        seconds: wall-clock time of this call by phase of the work, and in "total"; see `Timeline`.
     """
 
     model_path: Path
@@ -87,6 +88,8 @@ class StageTrainer(Trainer):
     ) -> None:
         if not samples:
             raise ConfigError(f"{phase}: no samples to train on")
+        for sample in samples:
+            model.family.check_media(sample)
         if config.eval_steps and evaluate is None:
             raise ConfigError("eval_steps is set, but there is nothing to evaluate on")
         model.freeze(config.freeze)
@@ -95,8 +98,11 @@ class StageTrainer(Trainer):
         self.omni, self.run, self.phase, self.layout = model, run, phase, layout
         self._policy = config
         self.averages = Averages()
-        self.seconds: dict[str, float] = defaultdict(float)
-        self._logged_step, self._logged_seconds = 0, dict[str, float]()
+        self.timeline = Timeline(model.device)
+        self.clock = self.timeline.clock
+        self._logged_step = 0
+        self._coming: deque[list[list[Sample]]] = deque()
+        self._to_prefetch: list[Sample] = []
         self._evaluate_model = evaluate if config.eval_steps else None
         self._progress = ProgressReporter(phase)
         dataset = SampleDataset(samples)
@@ -107,7 +113,7 @@ class StageTrainer(Trainer):
             train_dataset=dataset,
             # Trainer insists on one when it evaluates; `evaluate` does not look at it.
             eval_dataset=dataset if config.eval_steps else None,
-            callbacks=[self._progress, _RunLog(run, phase)],
+            callbacks=[_StepClock(self.timeline), self._progress, _RunLog(run, phase)],
         )
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             raise ConfigError(
@@ -129,17 +135,19 @@ class StageTrainer(Trainer):
         Raises:
             DataError: more samples cannot be used than the config allows to skip.
         """
-        with self.clock("total"):
+        with self.clock(TOTAL):
             self._leave_out_bad_samples(resume)
         checkpoint = last_checkpoint(Path(str(self.args.output_dir))) if resume else None
         if resume and self.is_world_process_zero():
             self.run.rewind(-1 if checkpoint is None else _step_of(checkpoint), phase=self.phase)
         self.args.eval_on_start = self._evaluate_model is not None and checkpoint is None
         self._logged_step = 0 if checkpoint is None else _step_of(checkpoint)
-        with self.clock("total"):
+        self._coming.clear()
+        with self.clock(TOTAL):
             try:
                 self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             finally:
+                self.omni.encoder.close()
                 self._progress.close()
         model_path = self.run.path / "models" / self.phase
         self.save_model(str(model_path))
@@ -149,14 +157,31 @@ class StageTrainer(Trainer):
             steps=self.state.global_step,
             best_step=self.state.best_global_step,
             best_metric=self.state.best_metric,
-            seconds=dict(self.seconds),
+            seconds=dict(self.timeline.seconds),
         )
+
+    def step_inputs(self, samples: Sequence[Sequence[Sample]]) -> tuple[list[Any], Tensor]:
+        """The micro-batches of an optimizer step, and what its losses are divided by.
+
+        Args:
+            samples: of each micro-batch.
+        """
+        raise NotImplementedError
 
     def prompts(self, samples: Sequence[Sample]) -> list[Prompt]:
         """What the model reads, with embeddings where a media encoder is frozen."""
         # They are made as a forward of the update would make them.
         with self.clock("data"), self.accelerator.autocast():
-            return list(self.omni.encoder.encode_all(samples, embed=True))
+            prompts = list(self.omni.encoder.encode_all(samples, embed=True))
+        self._prefetch()
+        return prompts
+
+    def _prefetch(self) -> None:
+        """Begin to encode for the next steps, once this one has what it needs."""
+        if self._to_prefetch:
+            with self.accelerator.autocast():
+                self.omni.encoder.prefetch(self._to_prefetch)
+            self._to_prefetch = []
 
     def layout_of(self, num_samples: int) -> StepLayout:
         """How the run comes in steps once it is known how many samples it has."""
@@ -179,15 +204,6 @@ class StageTrainer(Trainer):
         self.layout = self.layout_of(len(used))
         self.args.max_steps = self.layout.steps
 
-    @contextmanager
-    def clock(self, phase: str) -> Iterator[None]:
-        """Add the time spent inside to `seconds`; the metrics show it per step."""
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[phase] += time.perf_counter() - begun
-
     def total_over_ranks(self, count: int) -> Tensor:
         """The sum of every rank's count, on the training device."""
         local = torch.tensor(count, device=self.args.device)
@@ -199,12 +215,22 @@ class StageTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return StepSampler(len(self.train_dataset), self.layout, self.args.seed)
 
-    def training_step(
-        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
-    ) -> Tensor:
-        with self.clock("update"):
-            loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
-        return loss
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        """See `step_inputs`. Which samples the next steps see is looked up as well."""
+        step, last = self.state.global_step, self.layout.steps - 1
+        ahead = min(self._policy.prefetch_steps, last - step)
+        while len(self._coming) <= ahead:
+            number = step + len(self._coming)
+            parts, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+            self._coming.append(parts)
+            if number > step and number % self.layout.repeats == 0:
+                self._to_prefetch += chain.from_iterable(parts)
+        batches = self.step_inputs(self._coming.popleft())
+        self._prefetch()  # of steps that asked for no prompts
+        self.timeline.begin("update")
+        return batches
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
@@ -224,7 +250,10 @@ class StageTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add what was averaged since the last line of training metrics."""
         if "loss" in logs:
-            logs = {**logs, **self.averages.drain(), **self._seconds_per_step()}
+            spent = self.timeline.lap(self.state.global_step - self._logged_step)
+            spent = {f"seconds/{phase}": seconds for phase, seconds in spent.items()}
+            self._logged_step = self.state.global_step
+            logs = {**logs, **self.averages.drain(), **spent}
         num_samples = len(self.train_dataset)
         # Trainer believes that the whole run is one epoch.
         self.state.epoch = self.layout.passes(self.state.global_step, num_samples)
@@ -235,15 +264,6 @@ class StageTrainer(Trainer):
                 f"{self.phase}: step {self.state.global_step}: the loss is {logs['loss']}; lower "
                 "the learning rate or load the model in float32; the last checkpoint is intact"
             )
-
-    def _seconds_per_step(self) -> dict[str, float]:
-        steps = self.state.global_step - self._logged_step
-        spent = {
-            f"seconds/{phase}": (total - self._logged_seconds.get(phase, 0.0)) / steps
-            for phase, total in self.seconds.items()
-        }
-        self._logged_step, self._logged_seconds = self.state.global_step, dict(self.seconds)
-        return spent
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if self.args.should_save:
@@ -261,6 +281,23 @@ class StageTrainer(Trainer):
     def _load_best_model(self) -> None:
         if self.state.best_model_checkpoint is not None:
             StageTrainer._load_from_checkpoint(self, self.state.best_model_checkpoint)
+
+
+class _StepClock(TrainerCallback):
+    """Ends the update, which Trainer's loop does not do in one place."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._timeline.start()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._timeline.end("update")
 
 
 class _RunLog(TrainerCallback):

@@ -34,12 +34,12 @@ class Counted(LocalEngine):
         self.calls, self.asked = calls, list[list[str]]()
 
     def generate(
-        self, samples: Sequence[Sample], n: int, sampling: SamplingConfig, *rest: Any
+        self, samples: Sequence[Sample], n: int, sampling: SamplingConfig, *rest: Any, **more: Any
     ) -> list[list[Completion]]:
         if self.calls == len(self.asked):
             raise KeyboardInterrupt
         self.asked.append([sample.id for sample in samples])
-        return super().generate(samples, n, sampling, *rest)
+        return super().generate(samples, n, sampling, *rest, **more)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Prefill once and expand must write what plain `generate` writes, token for token."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import torch
 from PIL import Image
 
 from triptych.data.sample import Media, MediaKind, Sample
-from triptych.generation import Enforce, SamplingConfig, StopReason
+from triptych.generation import Completion, Enforce, SamplingConfig, StopReason
+from triptych.generation.engine import tells_of_groups
 from triptych.generation.local import LocalEngine
 from triptych.generation.sampling import sample_seed, sample_tokens
 from triptych.models import OmniModel
@@ -61,6 +64,25 @@ def test_batch_size_does_not_matter(tiny: OmniModel, samples: list[Sample]) -> N
     one = LocalEngine(tiny, max_sequences=1).generate(samples[:6], 1, GREEDY)
     many = LocalEngine(tiny, max_sequences=64).generate(samples[:6], 1, GREEDY)
     assert one == many
+
+
+def test_each_group_is_told_of_when_it_is_done(tiny: OmniModel, samples: list[Sample]) -> None:
+    engine, sampling = LocalEngine(tiny, max_sequences=4), SamplingConfig(max_new_tokens=4, seed=3)
+    events: list[str] = []
+    groups: dict[int, list[Completion]] = {}
+
+    def on_group(index: int, group: Sequence[Completion]) -> None:
+        events.append("g")
+        groups[index] = list(group)
+
+    assert tells_of_groups(engine)
+    completions = engine.generate(
+        samples[:5], 2, sampling, lambda _: events.append("s"), on_group=on_group
+    )
+    assert completions == engine.generate(samples[:5], 2, sampling)
+    assert [groups[index] for index in range(5)] == completions
+    # Two prompts at once, and one at last; each is told of before the next ones take a step.
+    assert re.fullmatch("(s+gg){2}s+g", "".join(events))
 
 
 def test_encoders_and_prompt_run_once_per_group(tiny: OmniModel, samples: list[Sample]) -> None:

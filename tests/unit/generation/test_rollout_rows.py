@@ -10,9 +10,10 @@ from transformers.cache_utils import DynamicLayer
 
 from triptych.data.sample import Sample
 from triptych.generation import Completion, Enforce, SamplingConfig, StopReason
-from triptych.generation import local as local_module
-from triptych.generation.local import LocalEngine, _Prefilled, _Roomy
+from triptych.generation.local import LocalEngine, _Prefilled
+from triptych.generation.shared_cache import RoomyLayer
 from triptych.models import OmniModel
+from triptych.models.prefix_attention import Attention, set_attention
 
 SAMPLED = SamplingConfig(max_new_tokens=30, seed=5)
 ENFORCED = SamplingConfig(
@@ -86,11 +87,18 @@ def test_who_leaves_changes_nothing_for_who_stays(
     assert StopReason.END in {one.stop_reason for group in groups for one in group}
 
 
-def test_at_least_half_of_a_batch_is_running(brief: OmniModel, samples: list[Sample]) -> None:
+@pytest.mark.parametrize(
+    ("attention", "share"),
+    [(Attention.PREFIX, 0.75), (Attention.MASK, 0.5)],
+)
+def test_most_of_a_batch_is_running(
+    brief: OmniModel, samples: list[Sample], attention: Attention, share: float
+) -> None:
+    set_attention(brief.thinker, attention)
     sizes = batch_sizes(brief)
     (group,) = LocalEngine(brief).generate(samples[:1], 16, SAMPLED)
     running = [sum(len(one.token_ids) > step for one in group) for step in range(1, len(sizes) + 1)]
-    assert all(here / 2 < left <= here for here, left in zip(sizes, running, strict=True))
+    assert all(here * share < left <= here for here, left in zip(sizes, running, strict=True))
 
 
 @pytest.mark.parametrize("sampling", [replace(SAMPLED, temperature=0), SAMPLED])
@@ -105,9 +113,10 @@ def test_room_in_the_cache_changes_nothing(
     def write() -> list[list[Completion]]:
         return LocalEngine(brief).generate(samples[:2], 4, sampling)
 
-    monkeypatch.setattr(_Roomy, "ROOM", room)
+    monkeypatch.setattr(RoomyLayer, "ROOM", room)
     groups = write()
-    monkeypatch.setattr(local_module, "_Roomy", lambda layer: layer)
+    for method in ("update", "batch_select_indices"):
+        monkeypatch.setattr(RoomyLayer, method, getattr(DynamicLayer, method))
     assert write() == groups
 
 
@@ -120,7 +129,7 @@ def test_a_layer_with_room_holds_what_one_without_holds() -> None:
 
     plain, cache = DynamicLayer(), DynamicCache()
     plain.update(*states(4, 5))
-    roomy = _Roomy(plain)
+    roomy = RoomyLayer(plain.keys, plain.values)
     cache.layers = [roomy]
     places = []
     for step, tokens in enumerate((1, 1, 200, 1)):

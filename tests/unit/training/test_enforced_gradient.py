@@ -278,7 +278,7 @@ def test_the_penalty_is_the_divergence_of_the_enforced_models() -> None:
 def test_completions_are_drawn_from_what_they_are_scored_by(favour: float, kept: float) -> None:
     """By a model that does not know the format, whose tokens are mostly drawn again, and by one
     that does. What is never refused is as frequent as the model writes it by itself."""
-    logits_PV, rows = table(0).detach(), 10_000
+    logits_PV, rows = table(0).detach(), 4_000
     mask_NV = toy().allowed.masks_UV[toy().allowed.index_N]
     logits_PV[toy().prefix_N] += favour * mask_NV
     sampling = SamplingConfig(max_new_tokens=12, temperature=TEMPERATURE, enforce=Enforce.STAGES)
@@ -300,7 +300,7 @@ def test_completions_are_drawn_from_what_they_are_scored_by(favour: float, kept:
     common_M = expected_M >= 10
     terms_M = (found_M - expected_M).square() / expected_M
     freedom = int(common_M.sum())
-    assert freedom > 70
+    assert freedom > 50
     assert terms_M[common_M].sum() < freedom + 4.5 * (2 * freedom) ** 0.5
     unchanged = sum(draw.record(row)[1] == 0 for row in range(rows))
     freely = float(toy().logps_MT(logits_PV, masked=False).sum(-1).exp().sum())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.unit.training.scored_rollouts import scored
 from triptych.data.sample import Sample
 from triptych.errors import ConfigError
 from triptych.generation import Completion, Enforce, SamplingConfig, StopReason
@@ -19,7 +20,8 @@ from triptych.training.rollout import (
     MicroBatch,
     Rollout,
     micro_batches,
-    read_and_score,
+    pack_groups,
+    read_completions,
     records,
     refuse_unscored,
 )
@@ -40,7 +42,7 @@ def rollout(tiny: OmniModel, samples: list[Sample]) -> Rollout:
         [completion(tiny, TEXT + TEXT), completion(tiny, "x")],
         [completion(tiny, "hm"), completion(tiny, TEXT)],
     ]
-    return read_and_score(tiny, samples[:3], groups, rule_rewards())
+    return scored(tiny, samples[:3], groups, rule_rewards())
 
 
 def test_tokens_validity_and_rewards_line_up(tiny: OmniModel, rollout: Rollout) -> None:
@@ -75,7 +77,7 @@ def test_the_gate_changes_rewards_but_not_the_record(
 
     rewards = {"context": none, "reasoning": full, "answer": full, "format": full}
     group = [completion(tiny, TEXT), completion(tiny, TEXT)]
-    gated = read_and_score(tiny, samples[:1], [group], rewards, gate=True)
+    gated = scored(tiny, samples[:1], [group], rewards, gate=True)
     torch.testing.assert_close(gated.rewards_NGK[0, 0], torch.tensor([0.1, 0.0, 0.0, 1.0]))
     assert gated.table.row(0) == {"context": 0.1, "reasoning": 1.0, "answer": 1.0, "format": 1.0}
 
@@ -83,7 +85,7 @@ def test_the_gate_changes_rewards_but_not_the_record(
 def test_groups_of_different_size_are_refused(tiny: OmniModel, samples: list[Sample]) -> None:
     one = completion(tiny, TEXT)
     with pytest.raises(ConfigError, match=r"groups of \[1, 2\] completions"):
-        read_and_score(tiny, samples[:2], [[one], [one, one]], rule_rewards())
+        read_completions(tiny, samples[:2], [[one], [one, one]])
 
 
 def test_records_hold_what_a_reader_needs(rollout: Rollout, samples: list[Sample]) -> None:
@@ -106,7 +108,8 @@ def prompts_of(model: OmniModel, rollout: Rollout) -> list[Prompt]:
 
 def test_micro_batches_cut_the_rollout(tiny: OmniModel, rollout: Rollout) -> None:
     numbered = torch.arange(rollout.mask_NGT.numel()).reshape(rollout.mask_NGT.shape).float()
-    batches = micro_batches(tiny, rollout, prompts_of(tiny, rollout), numbered, [1, 2])
+    packed = pack_groups(tiny, rollout, prompts_of(tiny, rollout), [1, 2])
+    batches = micro_batches(rollout, packed, numbered)
     assert [batch.packed.group_sizes_B for batch in batches] == [(2,), (2, 2)]
     for batch, here in zip(batches, (slice(0, 1), slice(1, 3)), strict=True):
         rows, longest = batch.packed.completion_mask_RT.shape
@@ -119,7 +122,8 @@ def test_state_brings_a_micro_batch_back(
     tiny: OmniModel, rollout: Rollout, samples: list[Sample]
 ) -> None:
     prompts = prompts_of(tiny, rollout)
-    (batch,) = micro_batches(tiny, rollout, prompts, rollout.mask_NGT.float(), [3])
+    packed = pack_groups(tiny, rollout, prompts, [3])
+    (batch,) = micro_batches(rollout, packed, rollout.mask_NGT.float())
     again = MicroBatch.from_state(batch.state(), tiny, samples[:3], prompts)
     for name, value in batch.packed.model_inputs().items():
         if isinstance(value, torch.Tensor):
@@ -148,10 +152,10 @@ def test_what_was_allowed_is_read_from_the_grammars(
     """Of two questions with options, and again from the state, which holds no masks."""
     chosen = [sample for sample in samples if len(sample.options) > 1][:2]
     groups = [[completion(tiny, TEXT), completion(tiny, "<context>a")]] * 2
-    rollout = read_and_score(tiny, chosen, groups, rule_rewards())
-    advantages = rollout.mask_NGT.float()
+    rollout = scored(tiny, chosen, groups, rule_rewards())
     prompts = prompts_of(tiny, rollout)
-    (batch,) = micro_batches(tiny, rollout, prompts, advantages, [2], grammar_of)
+    packed = pack_groups(tiny, rollout, prompts, [2], grammar_of)
+    (batch,) = micro_batches(rollout, packed, rollout.mask_NGT.float())
     allowed = batch.packed.allowed
     assert allowed is not None
     expected = [
@@ -166,17 +170,16 @@ def test_what_was_allowed_is_read_from_the_grammars(
     again = MicroBatch.from_state(state, tiny, chosen, prompts, grammar_of).packed.allowed
     assert again is not None
     assert all(map(torch.equal, again, allowed))
-    (free,) = micro_batches(tiny, rollout, prompts, advantages, [2])
-    assert free.packed.allowed is None
+    (free,) = pack_groups(tiny, rollout, prompts, [2])
+    assert free.allowed is None
 
 
 def test_a_completion_that_was_not_enforced_is_refused(
     tiny: OmniModel, rollout: Rollout, samples: list[Sample], grammar_of: GrammarOf
 ) -> None:
-    prompts, everything = prompts_of(tiny, rollout), rollout.mask_NGT.float()
     message = rf"sample {samples[1].id}: a completion is not one that `enforce` .* use an engine"
     with pytest.raises(ConfigError, match=message):
-        micro_batches(tiny, rollout, prompts, everything, [1, 2], grammar_of)
+        pack_groups(tiny, rollout, prompts_of(tiny, rollout), [1, 2], grammar_of)
 
 
 def missing_context(reason: Unscored, groups: int = 2) -> RewardTable:

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.unit.training.scored_rollouts import scored
 from triptych.data.sample import Sample
 from triptych.generation import Completion, StopReason
 from triptych.models import OmniModel
 from triptych.rewards import rule_rewards
 from triptych.training.averages import Averages
-from triptych.training.rollout import Rollout, read_and_score
+from triptych.training.rollout import Rollout
 from triptych.training.rollout_metrics import (
     observe_lengths,
     observe_weights,
@@ -85,7 +86,7 @@ def rollout(tiny: OmniModel, samples: list[Sample]) -> Rollout:
         completion(tiny, "smiling " * 9, "B", end=" and more"),
     ]
     rewards = {**rule_rewards(), "context": words}
-    return read_and_score(tiny, samples[:1], [group], rewards)
+    return scored(tiny, samples[:1], [group], rewards)
 
 
 def test_of_a_rollout(tiny: OmniModel, rollout: Rollout) -> None:

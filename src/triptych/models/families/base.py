@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from triptych.data.media import Audio, Video
+from triptych.data.sample import MediaKind, Sample
 from triptych.errors import ConfigError
 
 
@@ -85,6 +86,23 @@ class Family(ABC):
         self, processor: Any, messages: list[dict[str, Any]], media: DecodedMedia
     ) -> EncodedPrompt:
         """Apply the chat template with the generation prompt and process the media."""
+
+    def check_media(self, sample: Sample) -> None:
+        """Refuse a sample of which the family would miss something.
+
+        Chat templates pass over media that they do not know without a word.
+
+        Raises:
+            ConfigError: there is media of a kind that the family does not take.
+        """
+        for item in sample.media:
+            if item.kind not in self.media_inputs:
+                cannot = "hear" if item.kind is MediaKind.AUDIO else "see"
+                raise ConfigError(
+                    f"sample {sample.id}: {self.name} cannot {cannot} {item.path}: it takes "
+                    f"{' and '.join(self.media_inputs)}, no {item.kind}; leave its {item.kind} "
+                    "out of the sample's media, or use an omni model (Qwen/Qwen2.5-Omni-7B)"
+                )
 
     def check_audio_in_video(self) -> None:
         """Raises ConfigError where the family cannot `interleave`."""
