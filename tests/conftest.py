@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from tests.subject import Subject
 from triptych.data.clips import ClipSizes, make_clips
 from triptych.data.media import MediaBudget
-from triptych.data.sample import Sample, read_samples
+from triptych.data.sample import Media, MediaKind, Sample, read_samples
 from triptych.models import OmniModel
 from triptych.models.tiny import build_tiny
+from triptych.models.tiny_vl import build_tiny_vl
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,6 +29,12 @@ def _one_thread() -> None:
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Qwen2.5-Omni with random weights, saved."""
     return build_tiny(tmp_path_factory.mktemp("tiny") / "model", seed=0)
+
+
+@pytest.fixture(scope="session")
+def tiny_vl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Qwen2.5-VL with random weights, saved."""
+    return build_tiny_vl(tmp_path_factory.mktemp("tiny-vl") / "model", seed=0)
 
 
 @pytest.fixture(scope="session")
@@ -42,9 +51,43 @@ def samples(clips_folder: Path) -> list[Sample]:
     return read_samples(clips_folder / "cold-start.jsonl")
 
 
+@pytest.fixture(scope="session")
+def silent_samples(samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
+    """The same with a picture in front and without sound, for models that cannot hear."""
+    path = tmp_path_factory.mktemp("stills") / "still.png"
+    Image.new("RGB", (84, 56), (200, 30, 90)).save(path)
+    still = Media(kind=MediaKind.IMAGE, path=path)
+    return [
+        sample.model_copy(
+            update={"media": (still, *(m for m in sample.media if m.kind is not MediaKind.AUDIO))}
+        )
+        for sample in samples
+    ]
+
+
+def _load(folder: Path) -> OmniModel:
+    model = OmniModel.from_pretrained(folder, budget=MediaBudget(fps=4.0))
+    model.eval()
+    return model
+
+
 @pytest.fixture
 def tiny(tiny_folder: Path) -> OmniModel:
     """The tiny model, loaded afresh: a test may train it."""
-    model = OmniModel.from_pretrained(tiny_folder, budget=MediaBudget(fps=4.0))
-    model.eval()
-    return model
+    return _load(tiny_folder)
+
+
+@pytest.fixture
+def tiny_vl(tiny_vl_folder: Path) -> OmniModel:
+    """The tiny vision-language model, likewise."""
+    return _load(tiny_vl_folder)
+
+
+@pytest.fixture(params=["qwen2_5_omni", "qwen2_5_vl"])
+def subject(
+    request: pytest.FixtureRequest, samples: list[Sample], silent_samples: list[Sample]
+) -> Subject:
+    """For what must hold for every family."""
+    if request.param == "qwen2_5_vl":
+        return Subject(request.getfixturevalue("tiny_vl"), silent_samples)
+    return Subject(request.getfixturevalue("tiny"), samples)

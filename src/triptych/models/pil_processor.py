@@ -1,4 +1,4 @@
-"""Qwen2.5-Omni's processor where torchvision is not installed.
+"""The processors of Qwen2.5-Omni and Qwen2.5-VL where torchvision is not installed.
 
 transformers' own video processor needs torchvision, which has no build for every machine. The
 classes here carry the official names, so that a folder saved with them loads with the official
@@ -7,13 +7,20 @@ ones as soon as torchvision is there, and the other way round.
 Shapes: T frames, H and W pixels, C channels.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import AutoTokenizer, Qwen2_5OmniProcessor, WhisperFeatureExtractor
+from transformers import (
+    AutoTokenizer,
+    ProcessorMixin,
+    Qwen2_5_VLProcessor,
+    Qwen2_5OmniProcessor,
+    WhisperFeatureExtractor,
+)
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
@@ -21,6 +28,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
     smart_resize,
 )
 from transformers.video_processing_utils import VideoProcessorMixin
+from transformers.video_utils import VideoMetadata
 
 
 class Qwen2VLVideoProcessor(VideoProcessorMixin):
@@ -34,6 +42,10 @@ class Qwen2VLVideoProcessor(VideoProcessorMixin):
         self.size = dict(
             kwargs.get("size") or {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}
         )
+        # The names that Qwen2.5's own folders still use.
+        for edge, name in (("shortest_edge", "min_pixels"), ("longest_edge", "max_pixels")):
+            if (pixels := kwargs.get(name)) is not None:
+                self.size[edge] = int(pixels)
         self.patch_size = int(kwargs.get("patch_size") or 14)
         self.temporal_patch_size = int(kwargs.get("temporal_patch_size") or 2)
         self.merge_size = int(kwargs.get("merge_size") or 2)
@@ -41,15 +53,24 @@ class Qwen2VLVideoProcessor(VideoProcessorMixin):
         self.image_std = list(kwargs.get("image_std") or OPENAI_CLIP_STD)
 
     def __call__(
-        self, videos: list[NDArray[np.uint8]], size: dict[str, int] | None = None, **_: Any
+        self,
+        videos: list[NDArray[np.uint8]],
+        size: dict[str, int] | None = None,
+        video_metadata: Sequence[VideoMetadata] | None = None,
+        **_: Any,
     ) -> BatchFeature:
-        """Videos (T, H, W, 3) uint8 -> ``pixel_values_videos`` and ``video_grid_thw``."""
+        """Videos (T, H, W, 3) uint8 -> ``pixel_values_videos`` and ``video_grid_thw``.
+
+        Metadata, where given, are passed on to the processor that asked.
+        """
         limits = size or self.size
         patches, grids = zip(*(self._patches(video, limits) for video in videos), strict=True)
+        metadata = {} if video_metadata is None else {"video_metadata": video_metadata}
         return BatchFeature(
             {
                 "pixel_values_videos": torch.from_numpy(np.concatenate(patches)),
                 "video_grid_thw": torch.tensor(grids),
+                **metadata,
             }
         )
 
@@ -84,13 +105,17 @@ def _resize(frame_HWC: NDArray[np.uint8], height: int, width: int) -> NDArray[np
     return np.asarray(Image.fromarray(frame_HWC).resize((width, height), Image.Resampling.BICUBIC))
 
 
-class _Processor(Qwen2_5OmniProcessor):
-    """The official processor, minus the part of its class check that needs torchvision."""
+class _AnyVideoProcessor(ProcessorMixin):
+    """A processor minus the part of its class check that needs torchvision."""
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
         if argument_name == "video_processor" and isinstance(argument, VideoProcessorMixin):
             return VideoProcessorMixin
         return super().check_argument_for_proper_class(argument_name, argument)
+
+
+class OmniProcessor(_AnyVideoProcessor, Qwen2_5OmniProcessor):
+    """The official processor of Qwen2.5-Omni."""
 
     @classmethod
     def _get_arguments_from_pretrained(
@@ -105,28 +130,26 @@ class _Processor(Qwen2_5OmniProcessor):
         ]
 
 
-# The name goes into processor_config.json, where the official loader looks it up.
-_Processor.__name__ = Qwen2_5OmniProcessor.__name__
+class VLProcessor(_AnyVideoProcessor, Qwen2_5_VLProcessor):
+    """The official processor of Qwen2.5-VL; it reads a video's rate from its metadata."""
+
+    @classmethod
+    def _get_arguments_from_pretrained(
+        cls, pretrained_model_name_or_path: Any, processor_dict: Any = None, **kwargs: Any
+    ) -> list[Any]:
+        path = pretrained_model_name_or_path
+        return [
+            Qwen2VLImageProcessorPil.from_pretrained(path, **kwargs),
+            AutoTokenizer.from_pretrained(path, **kwargs),
+            Qwen2VLVideoProcessor.from_pretrained(path, **kwargs),
+        ]
 
 
-def load_without_torchvision(path: str) -> Qwen2_5OmniProcessor:
+# The names go into processor_config.json, where the official loader looks them up.
+OmniProcessor.__name__ = Qwen2_5OmniProcessor.__name__
+VLProcessor.__name__ = Qwen2_5_VLProcessor.__name__
+
+
+def load_without_torchvision(path: str, kind: type[ProcessorMixin] = OmniProcessor) -> Any:
     """The processor saved at ``path`` (hub id or folder)."""
-    return _Processor.from_pretrained(path)
-
-
-def build(
-    *,
-    image_processor: Any,
-    video_processor: Any,
-    feature_extractor: Any,
-    tokenizer: Any,
-    chat_template: str,
-) -> Qwen2_5OmniProcessor:
-    """A processor from its parts."""
-    return _Processor(
-        image_processor=image_processor,
-        video_processor=video_processor,
-        feature_extractor=feature_extractor,
-        tokenizer=tokenizer,
-        chat_template=chat_template,
-    )
+    return kind.from_pretrained(path)

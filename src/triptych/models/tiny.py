@@ -5,6 +5,7 @@ the synthetic clips. It is saved as an ordinary model folder, so that everything
 runs on ``Qwen/Qwen2.5-Omni-7B`` too.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2_5OmniThinkerConfig,
     Qwen2_5OmniThinkerForConditionalGeneration,
@@ -34,26 +36,35 @@ MEDIA_TOKENS = {
 }
 TURN_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
-# One turn is <|im_start|>role\n...<|im_end|>\n, media items stand where the message names them.
-CHAT_TEMPLATE = """\
-{%- macro media(name, bos, eos) -%}{{ '<|' ~ bos ~ '|><|' ~ name ~ '|><|' ~ eos ~ '|>' }}\
-{%- endmacro -%}
+_TURNS = """\
 {%- for message in messages -%}
 {{ '<|im_start|>' ~ message.role ~ '\\n' }}
 {%- if message.content is string -%}{{ message.content }}
 {%- else -%}
-{%- for part in message.content -%}
-{%- if part.type == 'image' -%}{{ media('IMAGE', 'vision_bos', 'vision_eos') }}
-{%- elif part.type == 'video' -%}{{ media('VIDEO', 'vision_bos', 'vision_eos') }}
-{%- elif part.type == 'audio' -%}{{ media('AUDIO', 'audio_bos', 'audio_eos') }}
-{%- else -%}{{ part.text }}
-{%- endif -%}
-{%- endfor -%}
+{%- for part in message.content -%}{{ media[part.type] or part.text }}{%- endfor -%}
 {%- endif -%}
 {{ '<|im_end|>\\n' }}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}
 """
+
+
+def chat_template(media: Mapping[str, str]) -> str:
+    """Qwen's layout: turns of <|im_start|>role ... <|im_end|>, each on lines of its own.
+
+    Args:
+        media: what is written for each kind of media, where a message names it.
+    """
+    return f"{{%- set media = {dict(media)} -%}}\n{_TURNS}"
+
+
+CHAT_TEMPLATE = chat_template(
+    {
+        "image": "<|vision_bos|><|IMAGE|><|vision_eos|>",
+        "video": "<|vision_bos|><|VIDEO|><|vision_eos|>",
+        "audio": "<|audio_bos|><|AUDIO|><|audio_eos|>",
+    }
+)
 
 # An option with its letter is one word to the tokenizer ("A. happy", " (B)"): matching letters is
 # what a model of this size finds hardest. Otherwise Qwen's rule: one leading sign joins a word.
@@ -84,6 +95,8 @@ class TinyConfig:
     """Wide: with the usual 0.02 a model of this size learns several times slower."""
     audio_seconds: int = 4
     """Longest audio, as the feature extractor's chunk length."""
+    max_pixels: int = 112 * 112
+    """Most pixels of an image or frame, after which they are patches."""
 
 
 def build_tiny(folder: str | Path, seed: int = 0, config: TinyConfig | None = None) -> Path:
@@ -96,7 +109,9 @@ def build_tiny(folder: str | Path, seed: int = 0, config: TinyConfig | None = No
     return folder
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer(
+    media_tokens: Mapping[str, str] = MEDIA_TOKENS,
+) -> PreTrainedTokenizerFast:
     """Byte-level BPE with Qwen's special tokens, trained on what the clips can say."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -106,7 +121,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    special = [*TURN_TOKENS, *MEDIA_TOKENS.values()]
+    special = [*TURN_TOKENS, *media_tokens.values()]
     trainer = trainers.BpeTrainer(
         vocab_size=4096,
         min_frequency=1,
@@ -120,7 +135,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         padding_side="left",
-        extra_special_tokens=MEDIA_TOKENS,
+        extra_special_tokens=dict(media_tokens),
     )
 
 
@@ -147,8 +162,8 @@ def _corpus() -> list[str]:
 
 def build_processor(tokenizer: PreTrainedTokenizerFast, config: TinyConfig) -> Any:
     """The real processor with small limits."""
-    size = {"shortest_edge": 56 * 56, "longest_edge": 112 * 112}
-    return pil_processor.build(
+    size = pixel_limits(config)
+    return pil_processor.OmniProcessor(
         image_processor=Qwen2VLImageProcessorPil(size=size),
         video_processor=pil_processor.Qwen2VLVideoProcessor(size=size),
         feature_extractor=WhisperFeatureExtractor(
@@ -164,10 +179,8 @@ def build_processor(tokenizer: PreTrainedTokenizerFast, config: TinyConfig) -> A
 def build_thinker(
     tokenizer: PreTrainedTokenizerFast, config: TinyConfig, seed: int
 ) -> Qwen2_5OmniThinkerForConditionalGeneration:
-    """Random weights from ``seed``; the global random state is left as it was."""
-    hidden, towers = config.hidden_size, config.tower_size
-    half_head = hidden // config.num_heads // 2
-    spatial = half_head * 3 // 8
+    """Random weights from ``seed``."""
+    towers = config.tower_size
     ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in MEDIA_TOKENS.items()}
     thinker_config = Qwen2_5OmniThinkerConfig(
         audio_config={
@@ -178,37 +191,11 @@ def build_thinker(
             "d_model": towers,
             "n_window": 50,
             "max_source_positions": 256,
-            "output_dim": hidden,
+            "output_dim": config.hidden_size,
             "initializer_range": config.initializer_range,
         },
-        vision_config={
-            "depth": config.tower_layers,
-            "hidden_size": towers,
-            "intermediate_size": towers * 2,
-            "num_heads": 4,
-            "window_size": 112,
-            "fullatt_block_indexes": [config.tower_layers - 1],
-            "out_hidden_size": hidden,
-            "initializer_range": config.initializer_range,
-        },
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": hidden,
-            "intermediate_size": hidden * 3,
-            "num_hidden_layers": config.num_layers,
-            "num_attention_heads": config.num_heads,
-            "num_key_value_heads": config.num_key_value_heads,
-            "max_position_embeddings": 2048,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 10000.0,
-                # Time, height and width share half a head.
-                "mrope_section": [half_head - 2 * spatial, spatial, spatial],
-            },
-            "initializer_range": config.initializer_range,
-            "pad_token_id": tokenizer.pad_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-        },
+        vision_config=vision_sizes(config),
+        text_config=text_sizes(tokenizer, config),
         initializer_range=config.initializer_range,
         image_token_id=ids["image_token"],
         video_token_id=ids["video_token"],
@@ -218,9 +205,62 @@ def build_thinker(
         audio_start_token_id=ids["audio_bos_token"],
         audio_end_token_id=ids["audio_eos_token"],
     )
+    thinker: Qwen2_5OmniThinkerForConditionalGeneration = with_random_weights(
+        Qwen2_5OmniThinkerForConditionalGeneration, thinker_config, tokenizer, seed
+    )
+    return thinker
+
+
+def vision_sizes(config: TinyConfig) -> dict[str, Any]:
+    """The config of the vision tower, which is the same in all of Qwen2.5."""
+    return {
+        "depth": config.tower_layers,
+        "hidden_size": config.tower_size,
+        "intermediate_size": config.tower_size * 2,
+        "num_heads": 4,
+        "window_size": 112,
+        "fullatt_block_indexes": [config.tower_layers - 1],
+        "out_hidden_size": config.hidden_size,
+        "initializer_range": config.initializer_range,
+    }
+
+
+def text_sizes(tokenizer: PreTrainedTokenizerFast, config: TinyConfig) -> dict[str, Any]:
+    """The config of the text decoder, likewise."""
+    half_head = config.hidden_size // config.num_heads // 2
+    spatial = half_head * 3 // 8
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.hidden_size * 3,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "num_key_value_heads": config.num_key_value_heads,
+        "max_position_embeddings": 2048,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            # Time, height and width share half a head.
+            "mrope_section": [half_head - 2 * spatial, spatial, spatial],
+        },
+        "initializer_range": config.initializer_range,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+
+
+def pixel_limits(config: TinyConfig) -> dict[str, int]:
+    """The least and most pixels that a processor makes of an image or frame."""
+    return {"shortest_edge": 56 * 56, "longest_edge": config.max_pixels}
+
+
+def with_random_weights(
+    kind: type[PreTrainedModel], config: Any, tokenizer: PreTrainedTokenizerFast, seed: int
+) -> Any:
+    """A model of this kind from ``seed``; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        thinker = Qwen2_5OmniThinkerForConditionalGeneration(thinker_config)
-    thinker.generation_config.eos_token_id = tokenizer.eos_token_id
-    thinker.generation_config.pad_token_id = tokenizer.pad_token_id
-    return thinker
+        model = kind(config)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model

@@ -3,8 +3,9 @@
 from triptych.errors import ModelError
 from triptych.models.families.base import Family
 from triptych.models.families.qwen2_5_omni import Qwen25Omni
+from triptych.models.families.qwen2_5_vl import Qwen25VL
 
-FAMILIES: tuple[Family, ...] = (Qwen25Omni(),)
+FAMILIES: tuple[Family, ...] = (Qwen25Omni(), Qwen25VL())
 
 
 def family_for(model_type: str) -> Family:
