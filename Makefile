@@ -28,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow bench-grammar bench-media bench-data-check bench-rewards \
 	bench-necessity bench-evaluation bench-score bench-towers bench-update \
-	bench-log-probs bench-rollout lint format clean
+	bench-log-probs bench-rollout bench-slopes bench-step bench-table gpu-check lint format clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this help
@@ -85,8 +85,22 @@ bench-towers: $(INSTALLED)  ## Time frozen towers: once per prompt, or in each f
 bench-log-probs: $(INSTALLED)  ## Time log-probs in chunks, beside all logits at once (15 minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.log_probs --out "$(RESULTS)/log_probs.json"
 
-bench-rollout: $(INSTALLED)  ## Time a group of completions, beside its prompt run for each (3 minutes)
+bench-rollout: $(INSTALLED)  ## Time a group of completions, beside its prompt run for each (5 minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.rollout --out "$(RESULTS)/rollout.json"
+
+bench-slopes: $(INSTALLED)  ## Time an update as prompts, groups and completions grow (5 minutes)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.slopes --out "$(RESULTS)/slopes.json"
+
+# Beside TRL, which is installed for the tests.
+bench-step: $(INSTALLED_TEST)  ## Time a whole step of GRPO, beside TRL's and beside no sharing (6 minutes)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.step --out "$(RESULTS)/step.json"
+
+bench-table: $(INSTALLED)  ## Write benchmarks/README.md from the figures in benchmarks/results
+	$(VENV)/bin/python -m benchmarks.table
+
+# By a Python of yours, whose torch sees the device; nothing is installed.
+gpu-check:  ## Check and time the 7B and 3B sizes on one CUDA device (10 minutes)
+	PYTHONPATH="src:$$PYTHONPATH" $(PYTHON) -m benchmarks.gpu_check --out "$(RESULTS)/gpu.json"
 
 lint: $(INSTALLED_TEST)  ## Check style and types
 	$(VENV)/bin/ruff check .

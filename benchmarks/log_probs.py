@@ -209,7 +209,7 @@ def _check_equal(task: Task) -> None:
         gradients = (task.hidden_NH.grad, task.head.weight.grad)
         outcomes.append((*output, *(one for one in gradients if one is not None)))
     for plain, chunked in zip(*outcomes, strict=True):
-        error = float((chunked - plain).norm() / plain.norm())
+        error = float((chunked - plain).detach().norm() / plain.detach().norm())
         if error > (1e-5 if plain.dtype == torch.float32 else 2e-2):
             raise AssertionError(f"{task.setting}: chunks are off by {error:.2g}")
 

@@ -43,7 +43,7 @@ REASONS = {
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_under_all_faults_every_sample_gets_its_own_answer(stream: bool) -> None:
-    count = 200
+    count = 120
     answer = as_stream if stream else true_answer
     with (
         QuestionServer(dict.fromkeys(FAULTS, 0.08), answer=answer) as server,

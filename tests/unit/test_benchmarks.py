@@ -30,6 +30,7 @@ def record() -> Record:
     return run(SMALL)
 
 
+@pytest.mark.slow
 def test_ours_is_measured_and_peers_are_measured_or_named(record: Record) -> None:
     assert [masks["vocabulary"] for masks in record["masks"]] == [len(build_tokenizer()), 900]
     for masks in record["masks"]:
@@ -48,6 +49,7 @@ def test_ours_is_measured_and_peers_are_measured_or_named(record: Record) -> Non
         )
 
 
+@pytest.mark.slow
 def test_the_loops_compare_equal_steps_and_are_judged(record: Record) -> None:
     arms = [(loop["vocabulary"], loop["model"], loop["temperature"]) for loop in record["loops"]]
     tiny = len(build_tokenizer())
@@ -62,6 +64,7 @@ def test_the_loops_compare_equal_steps_and_are_judged(record: Record) -> None:
         assert loop["ratio"]["n"] == 1
 
 
+@pytest.mark.slow
 def test_the_record_is_json_and_the_report_names_all(record: Record, tmp_path: Path) -> None:
     write_json(tmp_path / "grammar.json", record)
     written = json.loads((tmp_path / "grammar.json").read_text(encoding="utf-8"))

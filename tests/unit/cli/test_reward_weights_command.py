@@ -69,6 +69,7 @@ def test_weights_that_are_no_better_are_called_so(
     assert "format              0.150    0.150  (kept)" in printed
 
 
+@pytest.mark.slow
 def test_ranks_the_wrong_way_round_are_noticed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

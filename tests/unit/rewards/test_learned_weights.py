@@ -78,6 +78,7 @@ def test_where_they_are_better_held_out_pairs_say_so(recovered: LearnedWeights) 
     assert len(recovered.right) == len(recovered.default_right) == 300 * 6
 
 
+@pytest.mark.slow
 def test_known_weights_are_found_again_where_rewards_are_missing() -> None:
     """What is missing is left out, and a pair of which one has no reward at all."""
     pairs = judged(samples=300, missing=0.25)
@@ -110,6 +111,7 @@ def test_a_reward_that_hurts_gets_no_weight_and_perfect_labels_no_infinity() -> 
     assert np.mean(learned.right) > 0.95
 
 
+@pytest.mark.slow
 def test_pairs_are_judged_by_weights_that_never_saw_their_labels() -> None:
     """Turned round, the labels of a fold turn the verdicts on its pairs round, and do no more."""
     pairs = judged((0.0, 0.9, 0.0, 0.1), samples=15)

@@ -78,7 +78,7 @@ def test_whatever_is_drawn_is_valid_and_within_budget(
 ) -> None:
     tokenizer = make_tokenizer(family, tags_as)
     rng = np.random.default_rng(0)
-    for _ in range(12):
+    for _ in range(3):
         least = {name: int(rng.integers(0, 5)) for name in DEFAULT_FORMAT.names}
         most = {name: low + int(rng.integers(2, 9)) for name, low in least.items()}
         budgets = {name: StageBudget(least[name], most[name]) for name in least}

@@ -21,6 +21,7 @@ def record() -> Record:
     return run(SMALL)
 
 
+@pytest.mark.slow
 def test_ours_and_the_pipeline_are_measured_on_both_kinds_of_text(
     record: Record, tmp_path: Path
 ) -> None:
