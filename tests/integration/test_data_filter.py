@@ -67,6 +67,7 @@ def test_samples_whose_reward_varies_are_kept_and_only_they(whole: Path, data: P
     assert read_samples(whole) == [samples[name] for name in kept]
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on_to_the_same_files(
     command: list[str], whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

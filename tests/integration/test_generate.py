@@ -51,6 +51,7 @@ def generate(out: Path, *words: str) -> int:
     return main(["generate", str(out), *words])
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on_to_the_same_file(
     command: list[str], whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +99,7 @@ def test_nothing_is_enforced_when_it_is_off_and_greedy_is_batched(
     assert out.read_bytes() == written
 
 
+@pytest.mark.slow
 def test_how_many_are_written_together_changes_nothing(
     command: list[str], whole: Path, tmp_path: Path
 ) -> None:

@@ -168,6 +168,7 @@ class StopAfter(TrainerCallback):
         control.should_training_stop = state.global_step == self._step
 
 
+@pytest.mark.slow
 def test_resumed_within_a_rollout_equals_uninterrupted(
     tiny_folder: Path, samples: list[Sample], tmp_path: Path
 ) -> None:

@@ -282,7 +282,7 @@ def test_no_more_requests_at_once_than_allowed_across_calls_and_threads() -> Non
         return await asyncio.gather(*calls)
 
     def answer(seen: Seen) -> Answer:
-        time.sleep(0.01)
+        time.sleep(0.05)
         return true_answer(seen)
 
     with (
@@ -291,7 +291,7 @@ def test_no_more_requests_at_once_than_allowed_across_calls_and_threads() -> Non
     ):
         results = asyncio.run(many(judge))
     assert [score for scores in results for score in scores] == [*map(expected, range(40))]
-    assert server.most_at_once == 3
+    assert 1 < server.most_at_once <= 3
 
 
 def test_the_pace_holds_across_calls() -> None:

@@ -64,6 +64,7 @@ def test_the_folder_is_one_of_transformers_with_a_card(scorer: Path) -> None:
     assert f"| encoder | {settings['encoder']} |" in card
 
 
+@pytest.mark.slow
 def test_training_again_gives_the_same_figures(scorer: Path, data: Path, tmp_path: Path) -> None:
     assert main(["reward", "train", str(tmp_path / "again"), "--data", str(data), *QUICK]) == 0
     for name in ("evaluation.json", "scorer.json", "model.safetensors"):

@@ -16,7 +16,7 @@ from triptych.errors import DataError
 from triptych.evaluation.metrics import score_items
 from triptych.evaluation.precomputed import Precomputed, Written
 from triptych.evaluation.predictions import read_predictions
-from triptych.evaluation.rescoring import turns_of
+from triptych.evaluation.rescoring import Rescorer, turns_of
 from triptych.generation.engine import Completion, StopReason
 from triptych.rewards import rule_rewards
 from triptych.runs import RunFolder
@@ -241,6 +241,28 @@ def test_the_wrong_data_set_is_one_clear_error(
     error = capsys.readouterr().err
     assert f"{file}:1: id 'elsewhere-1' fits none of the 40 samples" in error
     assert "Traceback" not in error
+
+
+def test_a_benchmark_is_scored_by_its_published_metric_too(
+    samples: list[Sample], data: Path, tmp_path: Path
+) -> None:
+    lines = [{"id": one.id, "text": staged(one, one.answer)} for one in samples]
+    file = write(tmp_path / "p.jsonl", lines)
+    plain = score(tmp_path / "plain", file, data)
+    known = score(tmp_path / "known", file, data, "--benchmark", "clips")
+    means = [run["evaluation"]["model"]["all"] for run in (plain, known)]
+    assert "answer.published" not in means[0]
+    assert means[1]["answer.published"]["mean"] == 1.0
+
+
+def test_predictions_that_cannot_be_written_are_one_clear_error(
+    samples: list[Sample], tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("a file, no folder")
+    nothing = Precomputed({}, {}, ())
+    rescorer = Rescorer(plain=False, groups={}, published=None)
+    with pytest.raises(DataError, match=r"taken/model.jsonl.partial: .*; choose another folder"):
+        rescorer.run([], samples, nothing, tmp_path / "taken" / "model.jsonl", lambda _: None)
 
 
 def test_it_needs_no_torch_until_the_environment_is_written() -> None:

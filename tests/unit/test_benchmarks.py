@@ -91,6 +91,7 @@ class Loose(Triptych):
         return logits_RV
 
 
+@pytest.mark.slow
 def test_a_competitor_that_allows_something_else_is_not_measured() -> None:
     tokenizer = build_tokenizer()
     setting = Setting(tokenizer, int(tokenizer.eos_token_id), 60, {})

@@ -165,10 +165,10 @@ def thin_out_cues(path: Path) -> None:
     ("name", "options"),
     [
         ("long.mp4", {}),
-        ("long.mkv", {}),
+        pytest.param("long.mkv", {}, marks=pytest.mark.slow),
         ("long.ts", {}),
         ("pieces.mp4", {"movflags": "frag_keyframe+empty_moov"}),
-        ("live.mkv", {"live": "1"}),
+        pytest.param("live.mkv", {"live": "1"}, marks=pytest.mark.slow),
         ("sparse.mkv", {}),
     ],
 )

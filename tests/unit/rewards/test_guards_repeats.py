@@ -85,7 +85,7 @@ def test_cleaning_any_text_ends_and_only_takes_out(text: str) -> None:
 
 
 @given(st.lists(st.sampled_from(["a", "man", "smiles", "is", ",", ".", "\n"]), max_size=14))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_run_is_missed_that_follows_itself(words: list[str]) -> None:
     text = " ".join(words)
     assert repeated_spans(text) or not _loops(text, words_of(text))

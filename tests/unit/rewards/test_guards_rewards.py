@@ -301,7 +301,7 @@ BASES = st.sampled_from(
 
 
 @given(BASES, st.data())
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 def test_what_names_nothing_new_never_pays(based: tuple[Sample, str], data: st.DataObject) -> None:
     """Padding, copies, repeats, injections and contradictions, in any mixture, after a context."""
     sample, text = based

@@ -175,7 +175,7 @@ def test_duplicate_options_are_no_conclusion_by_text() -> None:
     ),
     st.sampled_from(ProblemType),
 )
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 def test_any_reasoning_gives_a_value_that_an_answer_can_have(
     parts: list[str], problem_type: ProblemType
 ) -> None:
@@ -202,7 +202,7 @@ PIECES = (
 
 @example(["A", "is the best"], " ")
 @given(st.lists(st.sampled_from(PIECES), max_size=7), st.sampled_from(("", " ")))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_what_is_looked_for_first_stands_in_every_mention_without_brackets(
     pieces: list[str], joint: str
 ) -> None:

@@ -289,6 +289,6 @@ def test_no_reference_is_unscored_and_bad_columns_are_named() -> None:
     ).map(" ".join),
     st.sampled_from([INTENTION, without_elements(INTENTION), EMOTION]),
 )
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 def test_any_reasoning_scores_within_bounds(think: str, sample: Sample) -> None:
     assert 0.0 <= reward(think, sample=sample) <= 1.0

@@ -92,7 +92,7 @@ def test_filler_share_counts_words_once() -> None:
 
 
 @given(st.text(max_size=200))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 def test_any_text_is_read_and_spacing_and_case_change_nothing(text: str) -> None:
     read = read_text(text)
 

@@ -89,7 +89,7 @@ def test_white_space_around_stages_is_allowed(bodies: dict[str, str], spaces: li
 
 
 @given(st.one_of(broken_texts, plain_texts))
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=150)
 def test_any_text_is_read_and_valid_means_in_the_language(text: str) -> None:
     output = parse(text)
     assert output.text == text
@@ -98,7 +98,7 @@ def test_any_text_is_read_and_valid_means_in_the_language(text: str) -> None:
 
 
 @given(broken_texts)
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=150)
 def test_bodies_of_broken_text_hold_no_tag_and_do_not_overlap(text: str) -> None:
     output = parse(text)
     spans = [span for span in output.spans.values() if span]
