@@ -73,10 +73,10 @@ bench-necessity: $(INSTALLED)  ## Time the necessity reward, beside rollout and 
 bench-evaluation: $(INSTALLED)  ## Time a batched evaluation, beside one question after the other (4 minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.evaluation --out "$(RESULTS)/evaluation.json"
 
-bench-score: $(INSTALLED)  ## Time scoring 100,000 predictions (2 minutes)
+bench-score: $(INSTALLED)  ## Time scoring 100,000 predictions (4 minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.score --out "$(RESULTS)/score.json"
 
-bench-update: $(INSTALLED)  ## Time an update, beside the prompt before every completion (20 minutes)
+bench-update: $(INSTALLED)  ## Time an update, beside the prompt before every completion (40 minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.update --out "$(RESULTS)/update.json"
 
 bench-towers: $(INSTALLED)  ## Time frozen towers: once per prompt, or in each forward (5 minutes)
@@ -85,14 +85,14 @@ bench-towers: $(INSTALLED)  ## Time frozen towers: once per prompt, or in each f
 bench-log-probs: $(INSTALLED)  ## Time log-probs in chunks, beside all logits at once (15 minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.log_probs --out "$(RESULTS)/log_probs.json"
 
-bench-rollout: $(INSTALLED)  ## Time a group of completions, beside its prompt run for each (5 minutes)
+bench-rollout: $(INSTALLED)  ## Time a group of completions, beside its prompt run for each (8 minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.rollout --out "$(RESULTS)/rollout.json"
 
 bench-slopes: $(INSTALLED)  ## Time an update as prompts, groups and completions grow (5 minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.slopes --out "$(RESULTS)/slopes.json"
 
 # Beside TRL, which is installed for the tests.
-bench-step: $(INSTALLED_TEST)  ## Time a whole step of GRPO, beside TRL's and beside no sharing (6 minutes)
+bench-step: $(INSTALLED_TEST)  ## Time a whole step of GRPO, beside TRL's and beside no sharing (10 minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.step --out "$(RESULTS)/step.json"
 
 bench-table: $(INSTALLED)  ## Write benchmarks/README.md from the figures in benchmarks/results

@@ -8,7 +8,7 @@ Shapes: T frames, H and W pixels, C channels.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -106,43 +106,41 @@ def _resize(frame_HWC: NDArray[np.uint8], height: int, width: int) -> NDArray[np
 
 
 class _AnyVideoProcessor(ProcessorMixin):
-    """A processor minus the part of its class check that needs torchvision."""
+    """A processor minus the part of its class check that needs torchvision.
+
+    `parts` are the classes of what it is made of, in the order of the official constructor.
+    """
+
+    parts: ClassVar[tuple[Any, ...]]
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
         if argument_name == "video_processor" and isinstance(argument, VideoProcessorMixin):
             return VideoProcessorMixin
         return super().check_argument_for_proper_class(argument_name, argument)
 
-
-class OmniProcessor(_AnyVideoProcessor, Qwen2_5OmniProcessor):
-    """The official processor of Qwen2.5-Omni."""
-
     @classmethod
     def _get_arguments_from_pretrained(
         cls, pretrained_model_name_or_path: Any, processor_dict: Any = None, **kwargs: Any
     ) -> list[Any]:
         path = pretrained_model_name_or_path
-        return [
-            Qwen2VLImageProcessorPil.from_pretrained(path, **kwargs),
-            Qwen2VLVideoProcessor.from_pretrained(path, **kwargs),
-            WhisperFeatureExtractor.from_pretrained(path, **kwargs),
-            AutoTokenizer.from_pretrained(path, **kwargs),
-        ]
+        return [part.from_pretrained(path, **kwargs) for part in cls.parts]
+
+
+class OmniProcessor(_AnyVideoProcessor, Qwen2_5OmniProcessor):
+    """The official processor of Qwen2.5-Omni."""
+
+    parts = (
+        Qwen2VLImageProcessorPil,
+        Qwen2VLVideoProcessor,
+        WhisperFeatureExtractor,
+        AutoTokenizer,
+    )
 
 
 class VLProcessor(_AnyVideoProcessor, Qwen2_5_VLProcessor):
     """The official processor of Qwen2.5-VL; it reads a video's rate from its metadata."""
 
-    @classmethod
-    def _get_arguments_from_pretrained(
-        cls, pretrained_model_name_or_path: Any, processor_dict: Any = None, **kwargs: Any
-    ) -> list[Any]:
-        path = pretrained_model_name_or_path
-        return [
-            Qwen2VLImageProcessorPil.from_pretrained(path, **kwargs),
-            AutoTokenizer.from_pretrained(path, **kwargs),
-            Qwen2VLVideoProcessor.from_pretrained(path, **kwargs),
-        ]
+    parts = (Qwen2VLImageProcessorPil, AutoTokenizer, Qwen2VLVideoProcessor)
 
 
 # The names go into processor_config.json, where the official loader looks them up.
