@@ -1,7 +1,9 @@
 """`triptych score`: a run from predictions alone, the same as `triptych eval` makes of them."""
 
+import gc
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,7 +18,7 @@ from triptych.errors import DataError
 from triptych.evaluation.metrics import score_items
 from triptych.evaluation.precomputed import Precomputed, Written
 from triptych.evaluation.predictions import read_predictions
-from triptych.evaluation.rescoring import Rescorer, turns_of
+from triptych.evaluation.rescoring import Rescorer, rare_collections, turns_of
 from triptych.generation.engine import Completion, StopReason
 from triptych.rewards import rule_rewards
 from triptych.runs import RunFolder
@@ -89,6 +91,14 @@ def test_it_scores_as_evaluation_does_however_many_work(
     assert results["groups"]["kind"].keys() == {"intention", "emotion"}
     assert str(file) in results["predictions"]
     assert "has no answer stage" not in capsys.readouterr().out
+
+
+def test_garbage_is_collected_rarely_and_only_meanwhile() -> None:
+    usual = gc.get_threshold()
+    with suppress(DataError), rare_collections():
+        assert gc.get_threshold()[0] > usual[0]
+        raise DataError("in the middle")
+    assert gc.get_threshold() == usual
 
 
 def test_runs_of_it_can_be_compared(

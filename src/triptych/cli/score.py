@@ -67,6 +67,13 @@ def run(config: ScoreConfig) -> None:
     sample are averaged. The figures go to OUT/results.json, every prediction with its scores to
     OUT/predictions/model.jsonl.
     """
+    from triptych.evaluation.rescoring import rare_collections
+
+    with rare_collections():
+        _run(config)
+
+
+def _run(config: ScoreConfig) -> None:
     from triptych.cli.questions import load_questions
     from triptych.evaluation.precomputed import read_precomputed
     from triptych.evaluation.rescoring import (

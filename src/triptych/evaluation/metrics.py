@@ -25,11 +25,11 @@ from triptych.rewards import (
     RewardFunction,
     RewardTable,
     Unscored,
-    element_coverage,
     score,
 )
 from triptych.rewards.answer import answer_score
 from triptych.rewards.base import STAGE_OF_REWARD, staged
+from triptych.rewards.elements import PreparedReference, prepare_all
 from triptych.rewards.reading import read_answer
 from triptych.stages.format import StagedOutput, parse
 
@@ -96,6 +96,7 @@ def score_items(
         RewardError: a reward function failed.
     """
     table = score(rewards, samples, [completion.text for completion in completions])
+    references = prepare_all([sample.reference for sample in samples])
     items = []
     for index, (sample, completion) in enumerate(zip(samples, completions, strict=True)):
         scores = _stage_scores(table, index, staged(completion.text))
@@ -110,7 +111,8 @@ def score_items(
             for column, name in enumerate(table.names)
             if scores[name] is None
         }
-        items.append(_item(sample, completion, scores, reasons))
+        reference = references[id(sample.reference)]
+        items.append(_item(sample, completion, reference, scores, reasons))
     return items
 
 
@@ -135,11 +137,12 @@ def _stage_scores(table: RewardTable, index: int, output: StagedOutput) -> dict[
 def _item(
     sample: Sample,
     completion: Completion,
+    reference: PreparedReference,
     scores: dict[str, float | None],
     unscored: Mapping[str, Unscored],
 ) -> ItemScore:
     output = staged(completion.text)
-    elements = element_coverage(output.context, sample.reference)
+    elements = reference.coverage(output.context)
     kind, alignment = sample.extra.get("kind"), sample.extra.get("alignment")
     return ItemScore(
         sample_id=sample.id,

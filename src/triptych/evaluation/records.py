@@ -5,9 +5,10 @@ them or an earlier call did: so a call that was interrupted ends in the same fig
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
-from triptych.data.sample import Sample
+from triptych.data.sample import Media, Sample
 from triptych.evaluation.metrics import ItemScore, cluster_of
 from triptych.generation.engine import Completion, NoCompletion
 from triptych.rewards import ElementStatus, Unscored
@@ -56,12 +57,17 @@ def _asked(sample: Sample, groups: Mapping[str, str]) -> Record:
         "kind": None if kind is None else str(kind),
         "alignment": None if alignment is None else str(alignment),
         "groups": dict(groups),
-        "media": [media.model_dump(mode="json") for media in sample.media],
+        "media": _plain_media(sample.media),
         "question": sample.question,
         "problem_type": str(sample.problem_type),
         "options": list(sample.options),
         "answer": sample.answer,
     }
+
+
+@lru_cache(maxsize=128)  # several completions of a sample share its media
+def _plain_media(media: tuple[Media, ...]) -> list[dict[str, Any]]:
+    return [item.model_dump(mode="json") for item in media]
 
 
 def item_of(record: Record) -> ItemScore:

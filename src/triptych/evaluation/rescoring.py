@@ -11,6 +11,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -28,7 +29,8 @@ from triptych.stages.format import DEFAULT_FORMAT
 _CHUNK = 512  # completions that a worker is given at once
 _BATCH = 128  # that it scores together: the caches of what was read hold so many
 _ANSWER = DEFAULT_FORMAT.stages[-1]
-_ENCODER = json.JSONEncoder(ensure_ascii=False)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False)
+_COLLECT_AFTER = 100_000  # new objects; Python's own 700 suit programs that keep few of them
 
 Groups = Mapping[str, Callable[[Sample], str | None]]
 
@@ -49,21 +51,21 @@ class Turn:
     """One completion of a sample.
 
     Attributes:
-        sample: with an id of its own where it has several completions.
+        sample: what was asked.
         written: the completion.
-        cluster: what all completions of the sample share when it is resampled.
+        id: that of the sample, or one of its own where the sample has several completions.
     """
 
     sample: Sample
     written: Written
-    cluster: str
+    id: str
 
 
 def turns_of(samples: Sequence[Sample], precomputed: Precomputed) -> list[Turn]:
     """One for each completion, in the order of the samples.
 
     The several completions of a sample are each scored as a sample of its own, with the id "ID#1",
-    "ID#2" ...; they share a cluster, so no interval takes them for independent.
+    "ID#2" ...; they keep the cluster of theirs, so no interval takes them for independent.
 
     Raises:
         DataError: another sample has such an id.
@@ -73,21 +75,21 @@ def turns_of(samples: Sequence[Sample], precomputed: Precomputed) -> list[Turn]:
     for sample in samples:
         completions = precomputed.written.get(sample.id, ())
         for number, written in enumerate(completions, start=1):
-            own = sample
+            own = sample.id
             if len(completions) > 1:
-                own = sample.model_copy(update={"id": f"{sample.id}#{number}"})
-                if own.id in ids:
+                own = f"{sample.id}#{number}"
+                if own in ids:
                     raise DataError(
-                        f"completion {number} of sample {sample.id!r} would be named {own.id!r}, "
+                        f"completion {number} of sample {sample.id!r} would be named {own!r}, "
                         "as another sample is; give that one another id"
                     )
-            turns.append(Turn(own, written, cluster_of(sample)))
+            turns.append(Turn(sample, written, own))
     return turns
 
 
 def without_answer_stage(turns: Sequence[Turn]) -> list[str]:
     """Ids of the completions that open no answer stage."""
-    return [one.sample.id for one in turns if _ANSWER.open_tag not in one.written.text]
+    return [one.id for one in turns if _ANSWER.open_tag not in one.written.text]
 
 
 def as_answer(text: str) -> str:
@@ -181,22 +183,25 @@ class Rescorer:
         if self.plain:
             rewards = {name: rewards[name] for name in ("answer", "format")}
         completions = [self._completion(one.written) for one in turns]
-        samples = [one.sample for one in turns]
+        samples = [one.sample.model_copy(update={"id": one.id}) for one in turns]
         items = score_items(rewards, samples, completions, published=self.published)
-        for one, completion, item in zip(turns, completions, items, strict=True):
-            scores = dict(item.scores)
-            if one.written.stop_reason is None:  # then nobody knows
-                del scores["truncated"]
-            groups = self._groups_of(one.sample)
-            item = replace(item, cluster=one.cluster, scores=scores, groups=groups)
-            record = prediction_record(one.sample, completion, item, tuple(rewards))
+        for one, sample, completion, item in zip(turns, samples, completions, items, strict=True):
             stop = one.written.stop_reason
+            scores = dict(item.scores)
+            if stop is None:  # then nobody knows
+                del scores["truncated"]
+            cluster, groups = cluster_of(one.sample), self._groups_of(sample)
+            # No figure is made of the elements, and what goes to another process takes its time.
+            small = replace(item, cluster=cluster, scores=scores, groups=groups, elements={})
+            record = prediction_record(sample, completion, item, tuple(rewards))
             record |= {
-                "cluster": one.cluster,
+                "cluster": cluster,
+                "groups": groups,
+                "scores": scores,
                 "text": one.written.text,
                 "stop_reason": None if stop is None else str(stop),
             }
-            yield _line(record), replace(item, elements={})
+            yield _line(record), small
 
     def _completion(self, written: Written) -> Completion:
         text = written.text
@@ -208,6 +213,17 @@ class Rescorer:
     def _groups_of(self, sample: Sample) -> dict[str, str]:
         found = {name: group(sample) for name, group in self.groups.items()}
         return {name: value for name, value in found.items() if value is not None}
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Has garbage collected rarely: what is read and scored stays, or goes without that."""
+    before = gc.get_threshold()
+    gc.set_threshold(_COLLECT_AFTER, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def available_cores() -> int:

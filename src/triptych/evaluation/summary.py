@@ -85,7 +85,7 @@ def summarise(
         unscored[name] = {
             metric: missing
             for metric, values in by_name.items()
-            if (missing := sum(value is None for value in values.values()))
+            if (missing := list(values.values()).count(None))
         }
     return EvaluationResult(tuple(records), summary, unscored, _groups(records, has_main, seed))
 
@@ -95,8 +95,10 @@ def _intervals(
 ) -> dict[str, Interval]:
     columns: dict[tuple[int, ...], dict[str, list[float]]] = {}  # by the records that have them
     for metric, values in by_name.items():
-        scored = {index: value for index, value in values.items() if value is not None}
-        columns.setdefault(tuple(scored), {})[metric] = list(scored.values())
+        scored = [index for index, value in values.items() if value is not None]
+        columns.setdefault(tuple(scored), {})[metric] = [
+            value for value in values.values() if value is not None
+        ]
     found: dict[str, Interval | None] = {}
     for indices, named in columns.items():
         clusters = [members[index].cluster for index in indices]
@@ -206,16 +208,18 @@ def by_metric(
         only: the metrics that are wanted; by default all.
     """
     values: dict[str, dict[int, float | None]] = {}
-    goals: dict[str | None, dict[str, list[dict[int, float | None]]]] = {}
+    plans: dict[tuple[str | None, tuple[str, ...]], list[tuple[str, dict[int, float | None]]]] = {}
     for index, record in enumerate(records):
-        of_kind = goals.setdefault(record.kind, {})
-        for score, value in record.scores.items():
-            if score not in of_kind:
-                metrics = _metrics_of(score, record.kind, has_main)
-                wanted = [one for one in metrics if only is None or one in only]
-                of_kind[score] = [values.setdefault(metric, {}) for metric in wanted]
-            for goal in of_kind[score]:
-                goal[index] = value
+        signature = (record.kind, tuple(record.scores))  # there are few of them
+        if signature not in plans:
+            plans[signature] = [
+                (score, values.setdefault(metric, {}))
+                for score in record.scores
+                for metric in _metrics_of(score, record.kind, has_main)
+                if only is None or metric in only
+            ]
+        for score, goal in plans[signature]:
+            goal[index] = record.scores[score]
     return dict(sorted(values.items(), key=lambda item: _rank(item[0])))
 
 

@@ -33,19 +33,19 @@ def sample_columns(samples: Sequence[Sample]) -> dict[str, list[Any]]:
         ``media`` (list of `Media` as dicts) and ``extra`` (dict). Completions of one sample share
         their values.
     """
-    distinct = {id(sample): sample for sample in samples}
-    # Copies of a sample under other ids share its reference.
-    of_one = {id(sample.reference): sample.reference for sample in samples}
-    references = {key: PlainReference(reference) for key, reference in of_one.items()}
-    media = {key: _plain_media(sample.media) for key, sample in distinct.items()}
+    # Copies of a sample under other ids share its reference and its media.
+    references = {id(sample.reference): sample.reference for sample in samples}
+    plain = {key: PlainReference(reference) for key, reference in references.items()}
+    media = {id(sample.media): sample.media for sample in samples}
+    plain_media = {key: _plain_media(items) for key, items in media.items()}
     return {
         "sample_id": [sample.id for sample in samples],
         "question": [sample.question for sample in samples],
         "problem_type": [str(sample.problem_type) for sample in samples],
         "options": [sample.options for sample in samples],
         "answer": [sample.answer for sample in samples],
-        "reference": [references[id(sample.reference)] for sample in samples],
-        "media": [media[id(sample)] for sample in samples],
+        "reference": [plain[id(sample.reference)] for sample in samples],
+        "media": [plain_media[id(sample.media)] for sample in samples],
         "extra": [sample.extra for sample in samples],
     }
 

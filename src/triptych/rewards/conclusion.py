@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from triptych.rewards.guards import without_injections
+from triptych.rewards.lexicon import NO_NEGATION
 from triptych.rewards.reading import canonical_number, find_numbers, letters_of
 from triptych.rewards.words import normalise, phrase_key, plain_characters, read_text
 from triptych.stages.prompt import OPTION_LETTERS, ProblemType
@@ -36,6 +37,7 @@ _REJECTED_BEFORE = re.compile(
     r"\s+(?:(?!but\b)\w+\s+){0,2}[(\[]?$",
     re.IGNORECASE,
 )
+_MOST_REJECTING = 5
 _VERB = r"(?:is|are|was|can|could|does|do|did|would|seems)"
 _REJECTED_AFTER = re.compile(
     rf"[)\]]?\s*(?:{_VERB}\s*(?:not\b|n?'t\b)"
@@ -62,6 +64,7 @@ _UNDECIDED = re.compile(
 )
 _EITHER = re.compile(r"[)\]]?[\s,]*(?:or|unless)\b[^.;!?\n]*", re.IGNORECASE)
 _LETTER_FOLLOWS = re.compile(r"[\w' -]*[(\[][A-Za-z][)\]]")
+_READ_OTHERWISE = frozenset({"cannot", *(idiom.split()[-1] for idiom in NO_NEGATION)})
 _FINAL_MARKERS = re.compile(rf" (?:{_FINAL}|{_ANSWER_IS}) ")
 _MARKERS = re.compile(rf" (?:{_FINAL}|{_ANSWER_IS}|means?|shows?|indicates?|suggests?|must be) ")
 
@@ -266,14 +269,21 @@ def _mentions(think: str, options: tuple[str, ...]) -> list[_Mention]:
         letters = frozenset(re.findall(r"\b[A-Z]\b", match[group].upper()))
         if not plain and (_supposed(think, start) or _ASKED.match(think, end)):
             continue
-        if _REJECTED_AFTER.match(think, end) or _REJECTED_BEFORE.search(
-            think, max(0, start - _NEAR), start
-        ):
+        if _REJECTED_AFTER.match(think, end) or _rejected_before(think, start):
             accepted = [mention for mention in accepted if not mention.letters <= letters]
         else:
             final = group in ("alone", "but") or (group == "said" and match["final"] is not None)
             accepted.append(_Mention(letters, start, end, final))
     return accepted
+
+
+def _rejected_before(think: str, start: int) -> bool:
+    near = max(0, start - _NEAR)
+    # The pattern spans so many words, and takes its time for each place where it may begin.
+    earlier, *words = think[near:start].rsplit(maxsplit=_MOST_REJECTING) or [""]
+    if len(words) == _MOST_REJECTING:
+        near += len(earlier)
+    return _REJECTED_BEFORE.search(think, near, start) is not None
 
 
 def _may_suppose(text: str) -> bool:
@@ -308,12 +318,19 @@ def _coherent(think: str, mention: _Mention, options: tuple[str, ...]) -> bool:
     before = think[max(0, mention.start - _NEAR) : mention.start].rstrip("([ ")
     after = think[mention.end : mention.end + _NEAR].lstrip(")] :")
     named: set[str] = set()
-    if before[-1:].isalnum():
+    if before[-1:].isalnum() and _may_end_with(before, _option_keys(options)):
         named = _longest(options, read_text(before).padded.endswith)
     # In "(A) surprise (C)" the text is that of the letter after it.
     if not named and after[:1].isalnum() and not _LETTER_FOLLOWS.match(after):
         named = _longest(options, read_text(after).padded.startswith)
     return not named or mention.letters <= named
+
+
+def _may_end_with(text: str, keys: tuple[str, ...]) -> bool:
+    """Whether it is worth reading a text to see if it ends with one of the keys: mostly not."""
+    word = text.rsplit(maxsplit=1)[-1].casefold()
+    as_written = word.isascii() and word.isalpha() and word not in _READ_OTHERWISE
+    return not as_written or any(key.endswith(f" {word} ") for key in keys)
 
 
 def _longest(options: tuple[str, ...], matches: Callable[[str], bool]) -> set[str]:

@@ -19,7 +19,6 @@ Coverage follows the context reward of HumanOmniV2 (arXiv 2506.21277), where a j
 the reference; this rule needs no judge and sees words, not meaning.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -31,8 +30,8 @@ from triptych.rewards.elements import (
     ElementStatus,
     KeyElement,
     PreparedReference,
-    as_reference,
-    prepare,
+    find_elements,
+    prepare_all,
 )
 from triptych.rewards.guards import clean
 from triptych.rewards.words import Text, read_text
@@ -63,12 +62,12 @@ def context_reward(
         DataError: a reference is malformed, or a column has the wrong length.
     """
     table = rows(completions, reference=reference, question=question, options=options)
-    references = {id(value): as_reference(value) for value in reference}
+    prepared = prepare_all(reference)
     return settle(
         (
             score_context(
                 staged(completion).context,
-                references[id(wanted)],
+                prepared[id(wanted)],
                 asked or "",
                 tuple(choices or ()),
             )
@@ -78,28 +77,20 @@ def context_reward(
     )
 
 
-def prepare_all(
-    references: Sequence[Reference | Mapping[str, Any] | None],
-) -> dict[int, PreparedReference]:
-    """Each distinct reference object of a column prepared, by its `id`."""
-    distinct = {id(reference): reference for reference in references}
-    return {key: prepare(as_reference(value)) for key, value in distinct.items()}
-
-
 def score_context(
-    context: str, reference: Reference, question: str = "", options: tuple[str, ...] = ()
+    context: str, reference: PreparedReference, question: str, options: tuple[str, ...]
 ) -> float | Unscored:
     """The reward of one context."""
-    wanted = _prepare(reference, question, options)
+    wanted = _wanted(reference, question, options)
     if not wanted.elements:
         return Unscored.NO_REFERENCE
     written = read_text(context)
     said = _said(context, question, options)
-    if said == written:  # nearly always
-        counts = Counter(wanted.statuses(said))
+    if said.reads_as(written):  # nearly always
+        statuses = wanted.statuses(said)
     else:
-        counts = Counter(_status(one, said, written, wanted.context) for one in wanted.elements)
-    surplus = counts[ElementStatus.NAMED] - counts[ElementStatus.CONTRADICTED]
+        statuses = tuple(_status(one, said, written, wanted.context) for one in wanted.elements)
+    surplus = statuses.count(ElementStatus.NAMED) - statuses.count(ElementStatus.CONTRADICTED)
     if surplus <= 0:
         return 0.0
     coverage = surplus / len(wanted.elements)
@@ -107,23 +98,22 @@ def score_context(
 
 
 @lru_cache(maxsize=4096)
-def _prepare(reference: Reference, question: str, options: tuple[str, ...]) -> PreparedReference:
+def _wanted(
+    reference: PreparedReference, question: str, options: tuple[str, ...]
+) -> PreparedReference:
     """A reference without the elements that it has in the words of question and options only."""
-    prepared = prepare(reference)
-    said = _said(reference.context or "", question, options)
-    if said == prepared.context:
-        return prepared
-    if not prepared.stated:
-        own = reference.model_copy(
-            update={"context": clean(reference.context or "", question, options)}
-        )
-        return replace(prepared, elements=prepare(own).elements)
+    context = reference.context
+    said = _said(reference.source.context or "", question, options)
+    if said.reads_as(context):
+        return reference
+    if not reference.stated:
+        return replace(reference, elements=find_elements(said))
     return replace(
-        prepared,
+        reference,
         elements=tuple(
             element
-            for element in prepared.stated
-            if element.status(said) == element.status(prepared.context)
+            for element in reference.stated
+            if element.status(said) == element.status(context)
         ),
     )
 

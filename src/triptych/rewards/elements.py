@@ -16,11 +16,12 @@ are none they are taken from the text of the reference context, one per content 
   neutral and ends smiling" both have the words "from neutral" and "smile".
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, lru_cache
-from typing import Any, Protocol
+from itertools import compress
+from typing import Any, Protocol, Self
 
 from pydantic import ValidationError
 
@@ -61,12 +62,40 @@ class KeyElement(Protocol):
         """What the text says of it."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Phrase:
+    """A phrase of an element, prepared for look-up.
+
+    Attributes:
+        key: As `phrase_key` gives it.
+        telling: Its first cue, or longest word: many texts without the phrase do not have it.
+        num_words: How many words it has.
+        cues: Those of the element's cues that it has.
+        starts, ends: Whether its first and its last word are such.
+    """
+
+    key: str
+    telling: str
+    num_words: int
+    cues: frozenset[str]
+    starts: bool
+    ends: bool
+
+    @classmethod
+    def of(cls, key: str, cues: frozenset[str]) -> Self:
+        words = key.split()
+        stems = [*map(stem, words)]
+        own = cues.intersection(stems)
+        telling = next(compress(words, map(cues.__contains__, stems)), max(words, key=len))
+        return cls(key, telling, len(words), own, stems[0] in cues, stems[-1] in cues)
+
+
 @dataclass(frozen=True, eq=False)  # eq=False: hashed often, by identity
 class StatedElement:
     """An element of `Reference.elements`, prepared for look-up.
 
     Attributes:
-        phrases: Any of them names the element; as `phrase_key` gives them.
+        phrases: Any of them names the element.
         contradictions: Any of them contradicts it.
         cues: Stems of the words by which a text shows which value it speaks of: those that tell
             phrases from contradictions ("smiling", "frowning"; not "mouth" or "stays"). Where
@@ -76,8 +105,8 @@ class StatedElement:
 
     name: str
     relevant: bool
-    phrases: tuple[str, ...]
-    contradictions: tuple[str, ...]
+    phrases: tuple[_Phrase, ...]
+    contradictions: tuple[_Phrase, ...]
     cues: frozenset[str]
     rival_cues: frozenset[str]
 
@@ -88,16 +117,13 @@ class StatedElement:
         too, and one with an "or" there names nothing: listing every value is no description.
         """
         named = False
-        padded = text.padded
-        for phrase in self.phrases:
-            if phrase not in padded:  # nearly always
-                continue
-            for start in text.find(phrase):
-                beside = self._beside_value(text, start, start + phrase.count(" ") - 1)
+        for phrase in _among(text, self.phrases):
+            for start in text.find(phrase.key):
+                beside = _beside_value(text.words, start, phrase)
                 if text.negated(start) or not self.rival_cues.isdisjoint(map(stem, beside)):
                     return ElementStatus.CONTRADICTED
                 named = named or "or" not in beside
-        if any(_affirms(text, one) for one in self.contradictions if one in padded):
+        if any(text.affirms(one.key) for one in _among(text, self.contradictions)):
             return ElementStatus.CONTRADICTED
         return ElementStatus.NAMED if named else ElementStatus.MISSING
 
@@ -105,26 +131,33 @@ class StatedElement:
         """The cues of the phrases and contradictions that a text states."""
         if self.cues.isdisjoint(text.stems):  # mostly
             return frozenset()
-        stated: set[str] = set()
-        padded = text.padded
-        for phrase in (*self.phrases, *self.contradictions):
-            if phrase in padded and _affirms(text, phrase):
-                stated.update(map(stem, phrase.split()))
-        return self.cues & stated
+        there = _among(text, self._with_cues)
+        return frozenset().union(*[one.cues for one in there if text.affirms(one.key)])
 
-    def _beside_value(self, text: Text, start: int, end: int) -> list[str]:
-        """The words beside a phrase, up to the first that is no connective.
+    @cached_property
+    def _with_cues(self) -> tuple[_Phrase, ...]:
+        return tuple(one for one in (*self.phrases, *self.contradictions) if one.cues)
 
-        Only on the side where the phrase has its value word: in "from loud to soft" the value of
-        "to soft" has nothing before it.
-        """
-        words = text.words
-        beside: list[str] = []
-        if stem(words[start]) in self.cues:
-            beside += _up_to_content(words[max(0, start - 3) : start][::-1])
-        if stem(words[end - 1]) in self.cues:
-            beside += _up_to_content(words[end : end + 3])
-        return beside
+
+def _among(text: Text, phrases: tuple[_Phrase, ...]) -> list[_Phrase]:
+    """The phrases that a text has."""
+    words, padded = text.vocabulary, text.padded
+    return [one for one in phrases if one.telling in words and one.key in padded]
+
+
+def _beside_value(words: tuple[str, ...], start: int, phrase: _Phrase) -> list[str]:
+    """The words beside a phrase, up to the first that is no connective.
+
+    Only on the side where the phrase has its value word: in "from loud to soft" the value of
+    "to soft" has nothing before it.
+    """
+    beside: list[str] = []
+    if phrase.starts:
+        beside += _up_to_content(words[max(0, start - 3) : start][::-1])
+    if phrase.ends:
+        end = start + phrase.num_words
+        beside += _up_to_content(words[end : end + 3])
+    return beside
 
 
 def _up_to_content(words: tuple[str, ...]) -> list[str]:
@@ -133,10 +166,6 @@ def _up_to_content(words: tuple[str, ...]) -> list[str]:
     while count < len(words) and words[count] in _CONNECTIVES:
         count += 1
     return list(words[: count + 1])
-
-
-def _affirms(text: Text, phrase: str) -> bool:
-    return any(not text.negated(start) for start in text.find(phrase))
 
 
 def _content_stems(phrase: str) -> list[str]:
@@ -150,8 +179,14 @@ def _prepare(element: Element) -> StatedElement:
     opposed = frozenset(name for phrase in against for name in _content_stems(phrase))
     if not against:
         named = frozenset(names[-1] for phrase in phrases if (names := _content_stems(phrase)))
+    cues = named ^ opposed
     return StatedElement(
-        element.name, element.relevant, phrases, against, named ^ opposed, opposed - named
+        element.name,
+        element.relevant,
+        tuple(_Phrase.of(key, cues) for key in phrases),
+        tuple(_Phrase.of(key, cues) for key in against),
+        cues,
+        opposed - named,
     )
 
 
@@ -161,14 +196,14 @@ class FoundElement:
 
     Attributes:
         concept: The concept, "not ..." when the clause negates it.
-        mates: The other concepts of the clause.
+        clause: All concepts of the clause.
         expected: All concepts of the whole reference; what is said there contradicts nothing that
             is also said.
     """
 
     name: str
     concept: str
-    mates: frozenset[str]
+    clause: frozenset[str]
     expected: frozenset[str]
 
     @cached_property
@@ -178,26 +213,32 @@ class FoundElement:
             return frozenset({self.concept.removeprefix("not ")})
         return rivals(self.concept) | {f"not {self.concept}"}
 
+    @cached_property
+    def mates(self) -> frozenset[str]:
+        """The other concepts of the clause."""
+        return self.clause - {self.concept}
+
     def status(self, text: Text) -> ElementStatus:
         """By the rules at the head of the module."""
-        named = self._near(text, self.concept)
-        if self.opposites.isdisjoint(text.all_concepts):  # nearly always
-            return ElementStatus.NAMED if named else ElementStatus.MISSING
-        opposed = {other for other in self.opposites if self._near(text, other)}
-        # Beside its own clause, the reference may well say the opposite of someone else.
-        if opposed - self.expected or (opposed and self.mates and not named):
-            return ElementStatus.CONTRADICTED
+        near = text.together(self.clause) if len(self.clause) > 1 else text.all_concepts
+        named = self.concept in near
+        if not self.opposites.isdisjoint(text.all_concepts):
+            opposed = {other for other in self.opposites if self._near(text, other)}
+            # Beside its own clause, the reference may well say the opposite of someone else.
+            if opposed - self.expected or (opposed and self.mates and not named):
+                return ElementStatus.CONTRADICTED
         return ElementStatus.NAMED if named else ElementStatus.MISSING
 
     def _near(self, text: Text, concept: str) -> bool:
         """Whether a clause with a mate, or any where there are none, has a concept."""
-        clauses = text.clauses_with.get(concept)
-        if not clauses or not self.mates:
-            return bool(clauses)
-        return any(not self.mates.isdisjoint(clause) for clause in clauses)
+        return any(
+            concept in clause and not (self.mates and self.mates.isdisjoint(clause))
+            for clause in text.clause_concepts
+        )
 
 
-def _find_elements(context: Text) -> tuple[FoundElement, ...]:
+def find_elements(context: Text) -> tuple[FoundElement, ...]:
+    """The elements of a reference context, as the head of the module says."""
     clauses = context.clause_concepts
     expected = frozenset().union(*clauses)
     found: dict[str, FoundElement] = {}
@@ -207,7 +248,7 @@ def _find_elements(context: Text) -> tuple[FoundElement, ...]:
             while name in found:
                 number += 1
                 name = f"{concept} ({number})"
-            found[name] = FoundElement(name, concept, clause - {concept}, expected)
+            found[name] = FoundElement(name, concept, clause, expected)
     return tuple(found.values())
 
 
@@ -216,13 +257,14 @@ class PreparedReference:
     """A reference prepared for scoring many completions.
 
     Attributes:
-        context, reasoning: The texts; empty when the reference has none.
+        source: The reference.
+        context: Its context; empty when it has none.
         stated: The elements of the reference.
         elements: The same, or those found in `context` where none are stated.
     """
 
+    source: Reference
     context: Text
-    reasoning: str
     stated: tuple[StatedElement, ...]
     elements: tuple[KeyElement, ...]
 
@@ -235,6 +277,21 @@ class PreparedReference:
         """What a text says of each of the elements. Cached: it is asked more than once."""
         return _statuses(self, text)
 
+    def coverage(self, context: str) -> dict[str, ElementStatus]:
+        """As `element_coverage`."""
+        return dict(zip(self._names, self.statuses(read_text(context)), strict=True))
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        names: dict[str, None] = {}
+        for element in self.elements:
+            name, number = element.name, 1
+            while name in names:
+                number += 1
+                name = f"{element.name} ({number})"
+            names[name] = None
+        return tuple(names)
+
 
 @lru_cache(maxsize=2048)
 def _statuses(reference: PreparedReference, text: Text) -> tuple[ElementStatus, ...]:
@@ -246,8 +303,19 @@ def prepare(reference: Reference) -> PreparedReference:
     """Prepare a reference; cached, since the completions of many steps share it."""
     context = read_text(reference.context or "")
     stated = tuple(_prepare(element) for element in reference.elements)
-    elements = stated or _find_elements(context)
-    return PreparedReference(context, reference.reasoning or "", stated, elements)
+    return PreparedReference(reference, context, stated, stated or find_elements(context))
+
+
+def prepare_all(
+    references: Sequence[Reference | Mapping[str, Any] | None],
+) -> dict[int, PreparedReference]:
+    """Each distinct reference object of a column prepared, by its `id`.
+
+    Raises:
+        DataError: one is malformed.
+    """
+    distinct = {id(reference): reference for reference in references}
+    return {key: prepare(as_reference(value)) for key, value in distinct.items()}
 
 
 def as_reference(value: Reference | Mapping[str, Any] | None) -> Reference:
@@ -285,13 +353,4 @@ def element_coverage(
 
     Two elements of one name would hide each other, so the later ones are numbered: "brows (2)".
     """
-    text = read_text(context_text)
-    coverage: dict[str, ElementStatus] = {}
-    prepared = prepare(as_reference(reference))
-    for element, status in zip(prepared.elements, prepared.statuses(text), strict=True):
-        name, number = element.name, 1
-        while name in coverage:
-            number += 1
-            name = f"{element.name} ({number})"
-        coverage[name] = status
-    return coverage
+    return prepare(as_reference(reference)).coverage(context_text)

@@ -36,6 +36,7 @@ whoever scores (`guards`), in the reasoning as in the context.
 is invented.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -45,8 +46,7 @@ from triptych.data.sample import Reference
 from triptych.rewards.answer import known_type
 from triptych.rewards.base import LogUnscored, Unscored, rows, settle, staged
 from triptych.rewards.conclusion import conclusions
-from triptych.rewards.context import prepare_all
-from triptych.rewards.elements import PreparedReference, StatedElement
+from triptych.rewards.elements import PreparedReference, StatedElement, prepare_all
 from triptych.rewards.guards import clean, without_injections
 from triptych.rewards.lexicon import HYPOTHETICAL_WORDS, RULE_MARKERS
 from triptych.rewards.reading import read_answer
@@ -66,6 +66,7 @@ MIN_EVIDENCE = 3
 
 _RULES = tuple(tuple(marker.split()) for marker in RULE_MARKERS)
 _RULE_STARTS = frozenset(marker[0] for marker in _RULES)
+_SUPPOSING = _RULE_STARTS | HYPOTHETICAL_WORDS
 _TEXT_TYPES = (ProblemType.OCR, ProblemType.FREE_FORM)
 
 
@@ -121,7 +122,7 @@ def score_reasoning(
     reference: PreparedReference,
 ) -> float | Unscored:
     """The reward of one completion."""
-    if not reference.elements and not reference.reasoning:
+    if not reference.elements and not reference.source.reasoning:
         return Unscored.NO_REFERENCE
     concluded = _concluded(output, problem_type, options)
     if concluded is None:
@@ -153,13 +154,12 @@ def _concluded(
 def claims(think: str) -> Text:
     """What a reasoning text claims of the clip, without what rules and hypotheses suppose."""
     text = read_text(think)
-    keep = [True] * len(text.words)
-    start = 0
-    for index in range(1, len(text.words) + 1):
-        if index == len(text.words) or text.clauses[index] != text.clauses[start]:
-            end = _claimed_until(text.words[start:index])
-            keep[start + end : index] = [False] * (index - start - end)
-            start = index
+    if text.vocabulary.isdisjoint(_SUPPOSING):  # often
+        return text
+    keep: list[bool] = []
+    for length in Counter(text.clauses).values():  # in order, for clauses are numbered in order
+        claimed = _claimed_until(text.words[len(keep) : len(keep) + length])
+        keep += [True] * claimed + [False] * (length - claimed)
     return text.kept(keep)
 
 
@@ -218,9 +218,10 @@ def _cue_claims(
     claimed: Text, reference: PreparedReference
 ) -> Iterator[tuple[str, list[StatedElement]]]:
     """Each cue that is claimed, with the elements that it may speak of."""
+    asserted = [(element, element.asserted_cues(claimed)) for element in reference.stated]
     for cue in claimed.affirmed & reference.cues:
         sharing = [element for element in reference.stated if cue in element.cues]
-        by_phrase = [element for element in sharing if cue in element.asserted_cues(claimed)]
+        by_phrase = [element for element, cues in asserted if cue in cues]
         by_relevance = [element for element in sharing if element.relevant]
         yield cue, by_phrase or by_relevance or sharing
 
@@ -233,14 +234,18 @@ def _used_elements(claimed: Text, elements: tuple[StatedElement, ...]) -> frozen
 def _required_elements(reference: PreparedReference) -> frozenset[StatedElement]:
     """The relevant elements that a complete reasoning uses."""
     relevant = tuple(element for element in reference.stated if element.relevant)
-    used = _used_elements(claims(reference.reasoning), relevant)
+    used = _used_elements(claims(reference.source.reasoning or ""), relevant)
     return used or frozenset(relevant)
 
 
 def _found_evidence(
     claimed: Text, context: Text, options: tuple[str, ...], reference: PreparedReference
 ) -> _Evidence:
-    source = reference.context if reference.context.words else read_text(reference.reasoning)
+    source = (
+        reference.context
+        if reference.context.words
+        else read_text(reference.source.reasoning or "")
+    )
     vocabulary = PERCEIVED_CONCEPTS | _concepts(source)
     named = _concepts(_without_options(claimed, options)) & vocabulary
     said = _concepts(context)
@@ -266,16 +271,24 @@ def _without_options(text: Text, options: tuple[str, ...]) -> Text:
 def _own_words(think: Text, context: Text) -> float:
     """1 while at most half of the reasoning repeats the context word for word, falling to 0."""
     words, source = think.words, context.words
-    if len(words) < COPIED_RUN:
+    if not _may_copy(words, context.padded):  # mostly
         return 1.0
     runs = set(_runs(source))
-    if runs.isdisjoint(_runs(words)):  # nearly always
-        return 1.0
     copied: set[int] = set()
     for start, run in enumerate(_runs(words)):
         if run in runs:
             copied.update(range(start, start + COPIED_RUN))
     return min(1.0, 2.0 * (1.0 - len(copied) / len(words)))
+
+
+def _may_copy(words: tuple[str, ...], padded: str) -> bool:
+    """Whether a text has any of the short runs of which every run of `COPIED_RUN` words has one."""
+    step = COPIED_RUN // 2
+    length = COPIED_RUN + 1 - step
+    return any(
+        f" {' '.join(words[start : start + length])} " in padded
+        for start in range(0, len(words) - COPIED_RUN + step, step)
+    )
 
 
 def _runs(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

@@ -6,6 +6,7 @@ characters never decide a reward.
 
 import re
 import unicodedata
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import compress
@@ -33,13 +34,23 @@ _PLAIN = str.maketrans("\u2018\u2019\u02bc\u201c\u201d\u2212", "'''\"\"-")
 _UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])")
 _NOT = re.compile(r"n't\b|(?<=\bcan)not\b")
 _IDIOMS = re.compile(rf"\b(?:{'|'.join(NO_NEGATION)})\b")
-_STOPS = frozenset(".!?;\u2026\u3002")
-_COMMAS = frozenset(",:()[]/-\u2013\u2014\u3001")
+_DASHES = str.maketrans("\u2013\u2014", "::")
+_STOPS = ".!?;\u2026\u3002"
+_COMMAS = ",:()[]/-\u2013\u2014\u3001"
 _TOKEN = re.compile(
     r"\d+(?:[.,]\d+)+|[^\W_]+(?:'[^\W_]+)*|[.!?;\u2026\u3002]"
     r"|[,:()\[\]/\u2013\u2014\u3001]|(?<=\s)-(?=\s)"
 )
-_FILLER = re.compile(rf"(?<= )(?:{'|'.join(sorted(FILLERS, key=lambda words: -len(words)))})(?= )")
+# What stands for the marks of plain text, in which no such white space is left.
+_STOP, _COMMA = "\n", "\t"
+_MARKED = dict.fromkeys(_STOPS, _STOP) | dict.fromkeys(_COMMAS, _COMMA)
+_MARKED_ASCII = str.maketrans(
+    {char: _MARKED.get(char, " ") for char in map(chr, range(128)) if not char.isalnum()}
+    | {"-": " "}
+)
+_SEPARATED_NUMBER = re.compile(r"\d[.,]\d")
+_APOSTROPHE = re.compile(r"'(?<=[a-z0-9]')[a-z0-9]+(?:'[a-z0-9]+)*")
+_FILLER = re.compile(rf" (?:{'|'.join(sorted(FILLERS, key=lambda words: -len(words)))})(?= )")
 
 
 def plain_characters(text: str) -> str:
@@ -47,6 +58,14 @@ def plain_characters(text: str) -> str:
     if text.isascii():  # nearly always, and then there is nothing to do
         return text
     return unicodedata.normalize("NFKC", text).translate(_PLAIN)
+
+
+def one_line(text: str) -> str:
+    """The text with single spaces in place of all white space, and none around it."""
+    # What can be printed has no other white space; this is nearly always so, and looked up fast.
+    if text.isprintable() and "  " not in text and text == text.strip():
+        return text
+    return " ".join(text.split())
 
 
 def normalise(text: str) -> str:
@@ -60,10 +79,10 @@ def normalise(text: str) -> str:
     text = plain_characters(text).casefold()
     if not text.isascii():
         text = _UNSPACED.sub(r" \1 ", text)
-    return " ".join(text.split())
+    return one_line(text)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # eq=False: hashed often, by identity
 class Text:
     """A text as words.
 
@@ -79,6 +98,11 @@ class Text:
     def padded(self) -> str:
         """The words between single spaces, with a space at either end."""
         return f" {' '.join(self.words)} "
+
+    @cached_property
+    def vocabulary(self) -> frozenset[str]:
+        """The different words."""
+        return frozenset(self.words)
 
     @cached_property
     def num_words(self) -> int:
@@ -105,6 +129,12 @@ class Text:
         """Whether a negator stands before word `index` in its clause."""
         return self._negations[index]
 
+    def affirms(self, phrase: str) -> bool:
+        """Whether `phrase` (as `phrase_key` gives it) stands anywhere without being negated."""
+        if not self._negates:
+            return phrase in self.padded
+        return any(not self.negated(start) for start in self.find(phrase))
+
     @cached_property
     def affirmed(self) -> frozenset[str]:
         """Stems of the words that are not negated."""
@@ -113,6 +143,8 @@ class Text:
     @cached_property
     def denied(self) -> frozenset[str]:
         """Stems of the words that are negated."""
+        if not self._negates:
+            return frozenset()
         return frozenset(map(stem, compress(self.words, self._negations)))
 
     @cached_property
@@ -132,8 +164,8 @@ class Text:
         A clause of a single one is elliptic ("and stays loud") and joins the clause before it,
         if there is one in its sentence.
         """
-        grouped: dict[tuple[int, int], set[str]] = {}
-        sentence = 0
+        grouped: list[tuple[int, set[str]]] = []  # sentence, concepts of a clause
+        sentence, latest = 0, -1
         before = ""
         for word, clause, negated in zip(self.words, self.clauses, self._negations, strict=True):
             if word == SENTENCE_END:
@@ -143,10 +175,14 @@ class Text:
                     name = f"from {name}"
                 if negated:
                     name = f"not {name}"
-                grouped.setdefault((sentence, clause), set()).add(name)
+                if clause == latest:
+                    grouped[-1][1].add(name)
+                else:
+                    grouped.append((sentence, {name}))
+                    latest = clause
             before = word
         merged: list[tuple[int, set[str]]] = []
-        for (sentence, _), names in grouped.items():
+        for sentence, names in grouped:
             if len(names) == 1 and merged and merged[-1][0] == sentence:
                 merged[-1][1].update(names)
             else:
@@ -154,26 +190,36 @@ class Text:
         return tuple(frozenset(names) for _, names in merged)
 
     @cached_property
-    def clauses_with(self) -> dict[str, list[frozenset[str]]]:
-        """Each concept, and those of `clause_concepts` that have it."""
-        found: dict[str, list[frozenset[str]]] = {}
-        for clause in self.clause_concepts:
-            for name in clause:
-                found.setdefault(name, []).append(clause)
+    def all_concepts(self) -> frozenset[str]:
+        """The concepts of all clauses, as `clause_concepts` has them."""
+        return frozenset().union(*self.clause_concepts)
+
+    def together(self, concepts: frozenset[str]) -> frozenset[str]:
+        """Those of several concepts that a clause has beside another one of them."""
+        found = self._together.get(concepts)
+        if found is None:
+            shared = [clause & concepts for clause in self.clause_concepts]
+            found = frozenset().union(*[names for names in shared if len(names) > 1])
+            self._together[concepts] = found
         return found
 
     @cached_property
-    def all_concepts(self) -> frozenset[str]:
-        """The concepts of all clauses, as `clause_concepts` has them."""
-        return frozenset(self.clauses_with)
+    def _together(self) -> dict[frozenset[str], frozenset[str]]:
+        return {}
 
     @cached_property
-    def _affirmed_words(self) -> set[str]:
+    def _affirmed_words(self) -> Set[str]:
+        if not self._negates:
+            return self.vocabulary
         return {word for word, no in zip(self.words, self._negations, strict=True) if not no}
 
     @cached_property
+    def _negates(self) -> bool:
+        return not NEGATORS.isdisjoint(self.vocabulary)
+
+    @cached_property
     def _negations(self) -> tuple[bool, ...]:
-        if NEGATORS.isdisjoint(self.words):  # mostly
+        if not self._negates:  # mostly
             return (False,) * len(self.words)
         negations: list[bool] = []
         clause, negated = -1, False
@@ -183,10 +229,16 @@ class Text:
             clause, negated = number, negated or word in NEGATORS
         return tuple(negations)
 
+    def reads_as(self, other: "Text") -> bool:
+        """Whether two texts are the same to whoever reads words."""
+        same = self is other  # mostly
+        return same or (self.words == other.words and self.clauses == other.clauses)
+
     def kept(self, keep: list[bool]) -> "Text":
         """The same text without some of its words."""
-        chosen = [i for i, wanted in enumerate(keep) if wanted]
-        return Text(tuple(self.words[i] for i in chosen), tuple(self.clauses[i] for i in chosen))
+        if all(keep):
+            return self
+        return Text(tuple(compress(self.words, keep)), tuple(compress(self.clauses, keep)))
 
 
 @lru_cache(maxsize=_TEXTS_CACHED)
@@ -204,24 +256,42 @@ def read_text(text: str) -> Text:
     words: list[str] = []
     clauses: list[int] = []
     clause = 0
-    for word in _TOKEN.findall(plain):
-        if word in _COMMAS:
-            clause += 1
-        elif word in _STOPS:
-            if words and words[-1] != SENTENCE_END:
-                words.append(SENTENCE_END)
-                clauses.append(clause)
-                clause += 1
-        else:
-            if "'" in word:
-                word = word.partition("'")[0]
-            if word in CLAUSE_WORDS:
-                clause += 1
-            words.append(word)
+    for sentence in _marked(plain).split(_STOP):
+        if words and words[-1] != SENTENCE_END:
+            words.append(SENTENCE_END)
             clauses.append(clause)
+            clause += 1
+        for number, part in enumerate(sentence.split(_COMMA)):
+            clause += number > 0
+            found = part.split()
+            words += found
+            if CLAUSE_WORDS.isdisjoint(found):
+                clauses += [clause] * len(found)
+                continue
+            for word in found:
+                clause += word in CLAUSE_WORDS
+                clauses.append(clause)
     if words and words[-1] == SENTENCE_END:
         del words[-1], clauses[-1]
     return Text(tuple(words), tuple(clauses))
+
+
+def _marked(plain: str) -> str:
+    """The words of a normalised text between spaces, `_STOP` and `_COMMA` in place of marks."""
+    if not plain.isascii():
+        plain = plain.translate(_DASHES)
+    simple = plain.isascii() and " - - " not in plain
+    if simple and not _SEPARATED_NUMBER.search(plain):  # nearly always, and much faster
+        if "'" in plain:
+            plain = _APOSTROPHE.sub("", plain)
+        return plain.replace(" - ", ",").translate(_MARKED_ASCII)
+    return _marked_by_pattern(plain)
+
+
+def _marked_by_pattern(plain: str) -> str:
+    """The same for any text."""
+    tokens = _TOKEN.findall(plain)
+    return " ".join(_MARKED.get(token) or token.partition("'")[0] for token in tokens)
 
 
 def phrase_key(phrase: str) -> str:

@@ -89,7 +89,7 @@ def _suspicious(text: str) -> bool:
         (not text.isascii() and _FOREIGN.search(fold(text)) is not None)
         or not SUSPICIOUS_WORDS.isdisjoint(keys)
         or _has_suspicious_part(text.casefold())
-        or list(map(len, keys)).count(1) > _MANY_LETTERS
+        or [*map(len, keys)].count(1) > _MANY_LETTERS
     )
 
 

@@ -6,7 +6,7 @@ out and keep the rest to the letter, so they need the places.
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -28,6 +28,9 @@ _UNSPACED = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _LETTER = rf"(?![{_UNSPACED}])[^\W_]"
 _WORD = re.compile(rf"[{_UNSPACED}]|{_LETTER}(?:[{_INVISIBLE}'\u2019]*{_LETTER})*")
 _ASCII_WORD = re.compile(r"[a-z0-9]+(?:'+[a-z0-9]+)*")
+_ASCII_SPACED = str.maketrans(
+    {char: " " for char in map(chr, range(128)) if not char.isalnum() and char != "'"}
+)
 _PLAIN = str.maketrans("\u2018\u2019\u02bc\u201c\u201d\u2212", "'''\"\"-")
 
 
@@ -57,20 +60,19 @@ def fold(text: str) -> str:
     return text.casefold()
 
 
-def keys_of(text: str) -> list[str]:
-    """The words of a text, folded. Characters of scripts without spaces are words."""
-    return list(_keys_of(text))
-
-
 @lru_cache(maxsize=1024)  # all guards look at the same text one after the other
-def _keys_of(text: str) -> tuple[str, ...]:
+def keys_of(text: str) -> tuple[str, ...]:
+    """The words of a text, folded. Characters of scripts without spaces are words."""
     return read_keys(text)
 
 
 def read_keys(text: str) -> tuple[str, ...]:
     """The same for a text that is looked at once."""
     if text.isascii():  # nearly always, and much cheaper than what follows
-        return tuple(_ASCII_WORD.findall(text.casefold()))
+        words = text.casefold().translate(_ASCII_SPACED).split()
+        if "'" in text:
+            return tuple(bare for word in words if (bare := word.strip("'")))
+        return tuple(words)
     return tuple(word.key for word in words_of(text))
 
 
@@ -95,8 +97,10 @@ def sentences_of(text: str, start: int = 0, end: int | None = None) -> list[Span
     return [*spans, Span(start, end)] if start < end else spans
 
 
-def without(text: str, removed: Iterable[Span]) -> str:
+def without(text: str, removed: Sequence[Span]) -> str:
     """A text without some of its parts."""
+    if not removed:
+        return text
     pieces: list[str] = []
     position = 0
     for span in sorted(removed, key=lambda span: span.start):

@@ -9,8 +9,11 @@ Words are compared without case, width, punctuation and invisible characters. A 
 later in another sentence ("in the background ... in the background") is no repetition.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from operator import eq
+from typing import TypeAlias
 
 from triptych.rewards.guards.passages import (
     Span,
@@ -22,6 +25,8 @@ from triptych.rewards.guards.passages import (
     words_of,
 )
 
+_Trigram: TypeAlias = tuple[str, str, str]
+
 _MARKS = " \t\r\n.,;:!?*_-"
 _LOOP = 3
 """From so many words on a run may not follow itself once."""
@@ -30,10 +35,13 @@ _LOOP = 3
 def repeated_spans(text: str) -> list[Span]:
     """The repeated sentences of a text, and the repeated runs of words in the others."""
     keys = keys_of(text)
+    if len(set(pairwise(keys))) >= len(keys) - 1:
+        return []  # where anything is repeated, so is a pair of words
     trigrams = list(zip(keys, keys[1:], keys[2:], strict=False))
+    twice = _twice(trigrams)
     sentences = sentences_of(text)
     thrice = _thrice(keys)
-    if not thrice and len(set(trigrams)) == len(trigrams) and not _short_twice(text, sentences):
+    if not thrice and not twice and not _short_twice(text, sentences):
         return []  # mostly
     said: set[tuple[str, ...]] = set()
     repeated: list[Span] = []
@@ -43,10 +51,17 @@ def repeated_spans(text: str) -> list[Span]:
         again = len(own) > 1 and own in said
         (repeated if again else kept).append(sentence)
         said.add(own)
-    if not repeated and not thrice and not _may_loop(keys, trigrams):
+    if not repeated and not thrice and not _may_loop(keys, trigrams, twice):
         return []
     words = [word for span in kept for word in words_of(text, span.start, span.end)]
     return repeated + _loops(text, words)
+
+
+def _twice(trigrams: Sequence[_Trigram]) -> set[_Trigram]:
+    """Those that come back."""
+    if len(set(trigrams)) == len(trigrams):  # mostly
+        return set()
+    return {one for one, count in Counter(trigrams).items() if count > 1}
 
 
 def _thrice(keys: Sequence[str]) -> bool:
@@ -61,10 +76,12 @@ def _short_twice(text: str, sentences: Sequence[Span]) -> bool:
     return len(set(short)) < len(short)
 
 
-def _may_loop(keys: Sequence[str], trigrams: Sequence[tuple[str, str, str]]) -> bool:
+def _may_loop(keys: Sequence[str], trigrams: Sequence[_Trigram], twice: set[_Trigram]) -> bool:
     """Whether the words between some three words and the same three come back after them."""
-    latest: dict[tuple[str, str, str], int] = {}
+    latest: dict[_Trigram, int] = {}
     for index, trigram in enumerate(trigrams):
+        if trigram not in twice:
+            continue
         before = latest.get(trigram)
         if before is not None and keys[before:index] == keys[index : 2 * index - before]:
             return True

@@ -8,6 +8,7 @@ from triptych.rewards.guards.copies import copied_spans
 from triptych.rewards.guards.injections import injected_spans
 from triptych.rewards.guards.passages import Span, keys_of, without
 from triptych.rewards.guards.repeats import repeated_spans
+from triptych.rewards.words import one_line
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,7 @@ def _inspect(text: str, question: str, options: tuple[str, ...]) -> GuardReport:
     while repeated := repeated_spans(text):  # what is left may repeat in turn
         repeated_texts += _texts(text, repeated)
         text = without(text, repeated)
-    cleaned = " ".join(text.split())
-    return GuardReport(cleaned, injected_texts, copied_texts, repeated_texts, num_words)
+    return GuardReport(one_line(text), injected_texts, copied_texts, repeated_texts, num_words)
 
 
 def _texts(text: str, spans: Sequence[Span]) -> tuple[str, ...]:

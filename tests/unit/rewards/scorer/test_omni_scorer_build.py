@@ -140,6 +140,7 @@ def test_one_clip_has_no_other(clips: list[Sample]) -> None:
 # --- the whole --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_built_evaluated_and_described(
     all_samples: list[Sample], tiny_folder: Path, tmp_path: Path
 ) -> None:

@@ -246,7 +246,7 @@ def test_activations_computed_again_are_the_same(
 def test_an_unknown_tower_is_refused(
     tiny: OmniModel, pairs: list[Pair], by_id: dict[str, Sample]
 ) -> None:
-    with pytest.raises(ModelError, match="no tower 'smell'"):
+    with pytest.raises(ModelError, match="no module 'smell'"):
         train_omni_scorer(tiny, pairs, by_id, replace(SHORT, freeze=("smell",)))
 
 
