@@ -1,5 +1,6 @@
 """What every engine that writes completions takes and gives."""
 
+import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,6 +67,30 @@ class SamplingConfig:
         ):
             if not fits:
                 raise ConfigError(f"{name} cannot be {getattr(self, name)}")
+
+    def seeds(self, samples: Sequence[Sample]) -> list[int]:
+        """One seed for all samples of a call, or one for each."""
+        if self.seed_per_sample:
+            return [sample_seed(self.seed, sample.id) for sample in samples]
+        return [self.seed]
+
+
+@dataclass(frozen=True)
+class SeededSampling(SamplingConfig):
+    """Sampling by a given seed for each sample of a call; one that stands there twice has two."""
+
+    given_seeds: tuple[int, ...] = ()
+    """In the order of the samples."""
+
+    def seeds(self, samples: Sequence[Sample]) -> list[int]:
+        """The given ones, if there are any."""
+        return list(self.given_seeds) or super().seeds(samples)
+
+
+def sample_seed(seed: int, sample_id: str) -> int:
+    """The seed of one sample's completions, wherever it stands and whatever stands beside it."""
+    digest = hashlib.sha256(f"{seed} {sample_id}".encode(errors="surrogatepass")).digest()
+    return int.from_bytes(digest[:8]) >> 1  # as torch takes it: below 2**63
 
 
 @dataclass(frozen=True)

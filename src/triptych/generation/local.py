@@ -19,7 +19,6 @@ from transformers import DynamicCache
 from triptych.data.sample import Sample
 from triptych.generation.enforcement import Draw, Grammars
 from triptych.generation.engine import Completion, OnGroup, SamplingConfig, StopReason
-from triptych.generation.sampling import sample_seed
 from triptych.generation.shared_cache import ExpandedCache, RolloutCache, SharedCache
 from triptych.models.omni import OmniModel
 from triptych.models.prefix_attention import Attention
@@ -62,12 +61,14 @@ class LocalEngine:
         prompts = list(self.model.encoder.encode_all(samples, embed=True))
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].input_ids))
         size = max(1, self.max_sequences // n)
-        generators = self._generators(samples, sampling)
+        device = self.model.device
+        seeds = sampling.seeds(samples)
+        generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
         completions: list[list[Completion]] = [[] for _ in prompts]
         with _evaluating(self.model):
             for start in range(0, len(order), size):
                 chunk = order[start : start + size]
-                sources = [generators[i] for i in chunk] if sampling.seed_per_sample else generators
+                sources = [generators[i] for i in chunk] if len(seeds) > 1 else generators
                 draw = Draw([grammars[i] for i in chunk for _ in range(n)], sampling, sources)
                 done = self._decode([prompts[i] for i in chunk], n, draw, on_step)
                 for place, index in enumerate(chunk):
@@ -75,15 +76,6 @@ class LocalEngine:
                     if on_group:
                         on_group(index, completions[index])
         return completions
-
-    def _generators(
-        self, samples: Sequence[Sample], sampling: SamplingConfig
-    ) -> list[torch.Generator]:
-        """One for each sample, or one for all."""
-        seeds = [sampling.seed]
-        if sampling.seed_per_sample:
-            seeds = [sample_seed(sampling.seed, sample.id) for sample in samples]
-        return [torch.Generator(self.model.device).manual_seed(seed) for seed in seeds]
 
     def _decode(
         self, prompts: Sequence[Prompt], n: int, draw: Draw, on_step: OnStep | None
@@ -123,11 +115,8 @@ class LocalEngine:
 class _Prefilled:
     """A batch of n sequences per prompt: their cache, and where they stand."""
 
-    def __init__(
-        self, cache: RolloutCache, logits_RV: Tensor, position_R: Tensor, axes: int
-    ) -> None:
-        self.cache, self.logits_RV, self.axes = cache, logits_RV, axes
-        self.position_A = position_R
+    def __init__(self, cache: RolloutCache, logits_RV: Tensor, position_R: Tensor) -> None:
+        self.cache, self.logits_RV, self.position_A = cache, logits_RV, position_R
         self.size = logits_RV.shape[0]
         self._row_A = torch.arange(self.size, device=logits_RV.device)
 
@@ -148,12 +137,12 @@ class _Prefilled:
         # Without padding no mask is needed, and the attention kernel may take its causal path.
         padded = any(padding)
         features = {key: value.to(device) for key, value in features.items()}
-        hidden_BPH = model.decoder(
-            inputs_embeds=model.embed(ids_BP.to(device), features),
-            position_ids=positions_3BP.to(device),
+        hidden_BPH = model.decode(
+            positions_3BP.to(device),
             attention_mask=mask_BP.long().to(device) if padded else None,
             past_key_values=cache,
             use_cache=True,
+            **model.embed(ids_BP.to(device), features).keywords(),
         ).last_hidden_state
         logits_BV = model.logits(hidden_BPH[:, -1])
         next_B = torch.stack([prompt.next_position for prompt in prompts]).to(device)
@@ -164,7 +153,6 @@ class _Prefilled:
             kind(cache, mask_BP.to(device) if padded else None, n),
             logits_BV.repeat_interleave(n, dim=0),
             next_B.repeat_interleave(n),
-            axes=positions_3BP.shape[0],
         )
 
     @property
@@ -185,11 +173,11 @@ class _Prefilled:
         Those of a sequence that has left are zeros: it is drawn for as before, so that what is
         drawn for its neighbours does not change.
         """
-        hidden_A1H = model.decoder(
-            input_ids=token_R[self._row_A, None],
+        hidden_A1H = model.decode(
             # Explicit positions: the model's own bookkeeping (rope deltas) belongs to the last
             # forward of any kind, which need not be this batch's prefill.
-            position_ids=self.position_A.view(1, -1, 1).expand(self.axes, -1, 1),
+            self.position_A.view(1, -1, 1).expand(3, -1, 1),
+            input_ids=token_R[self._row_A, None],
             past_key_values=self.cache,
             use_cache=True,
             **self.cache.attention(),

@@ -3,8 +3,6 @@
 Shapes: R sequences, V vocabulary.
 """
 
-import hashlib
-
 import torch
 from torch import Tensor
 
@@ -22,12 +20,6 @@ def sample_tokens(logits_RV: Tensor, config: SamplingConfig, generator: torch.Ge
         logits_RV = _keep_top_p(logits_RV, config.top_p)
     probs_RV = torch.softmax(logits_RV, dim=-1)
     return torch.multinomial(probs_RV, num_samples=1, generator=generator)[:, 0]
-
-
-def sample_seed(seed: int, sample_id: str) -> int:
-    """The seed of one sample's completions, wherever it stands and whatever stands beside it."""
-    digest = hashlib.sha256(f"{seed} {sample_id}".encode(errors="surrogatepass")).digest()
-    return int.from_bytes(digest[:8]) >> 1  # as torch takes it: below 2**63
 
 
 def _keep_top_k(logits_RV: Tensor, k: int) -> Tensor:

@@ -41,6 +41,7 @@ from triptych.generation.engine import (
     NoCompletion,
     SamplingConfig,
     StopReason,
+    sample_seed,
 )
 
 _log = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ class ServerEngine:
             MediaError: the media of a sample cannot be decoded; it names sample, file and cause.
         """
         _check_sampling(sampling, self.config)
-        return self._answers([_Turn(sample) for sample in samples], sampling)
+        return self._answers(_turns(samples, 1, sampling), sampling)
 
     def generate(
         self, samples: Sequence[Sample], n: int, sampling: SamplingConfig
@@ -159,7 +160,7 @@ class ServerEngine:
             ConfigError, MediaError: as `answers`.
         """
         _check_sampling(sampling, self.config)
-        turns = [_Turn(sample, number) for sample in samples for number in range(n)]
+        turns = _turns(samples, n, sampling)
         completions: dict[int, Completion] = {}
         for answer in self._answers(turns, sampling):
             if isinstance(answer.outcome, NoCompletion):
@@ -198,10 +199,25 @@ class ServerEngine:
 
 @dataclass(frozen=True)
 class _Turn:
-    """A completion that is wanted: of a sample, the so-manyth."""
+    """A completion that is wanted: of a sample, the so-manyth, drawn by a seed."""
 
     sample: Sample
-    number: int = 0
+    number: int
+    seed: int
+
+
+def _turns(samples: Sequence[Sample], n: int, sampling: SamplingConfig) -> list[_Turn]:
+    seeds = sampling.seeds(samples)
+    of_each = seeds if len(seeds) > 1 else seeds * len(samples)
+    return [
+        _Turn(sample, number, _seed(seed, number))
+        for sample, seed in zip(samples, of_each, strict=True)
+        for number in range(n)
+    ]
+
+
+def _seed(seed: int, number: int) -> int:
+    return (sample_seed(seed, f"completion {number}") if number else seed) % _SEEDS
 
 
 class _Desk:
@@ -326,22 +342,11 @@ def _sampling_fields(turn: _Turn, sampling: SamplingConfig, config: ServerConfig
     if sampling.temperature > 0:
         # Also where it keeps all: servers take what is not said from the model's own settings.
         fields[SamplingField.TOP_P] = sampling.top_p
-        fields[SamplingField.SEED] = _seed(turn, sampling)
+        fields[SamplingField.SEED] = turn.seed
         if sampling.top_k:
             fields["top_k"] = sampling.top_k
     said = {str(name): value for name, value in fields.items() if name not in config.omit}
     return {**said, str(config.token_limit): sampling.max_new_tokens}
-
-
-def _seed(turn: _Turn, sampling: SamplingConfig) -> int:
-    from triptych.generation.sampling import sample_seed  # late: it imports torch
-
-    seed = sampling.seed
-    if sampling.seed_per_sample:
-        seed = sample_seed(seed, turn.sample.id)
-    if turn.number:
-        seed = sample_seed(seed, f"completion {turn.number}")
-    return seed % _SEEDS
 
 
 _STOP_REASONS = {

@@ -96,7 +96,7 @@ class KeptFeatures:
         if entry is None:
             return None
         part = _media_part(plain_P, media_ids)
-        if not plain_P[part].equal(entry.tensors[_PLACEHOLDERS]):  # another chat template
+        if not plain_P[_seam(part)].equal(entry.tensors[_PLACEHOLDERS]):  # another chat template
             return None
         ids = torch.cat([plain_P[: part.start], entry.tensors[_IDS], plain_P[part.stop :]])
         features = {
@@ -117,11 +117,17 @@ class KeptFeatures:
         media: Sequence[Media],
         prompt: KeptPrompt,
     ) -> None:
-        """Keep the media of a prompt; the first arguments are those of `load`."""
+        """Keep the media of a prompt; the first arguments are those of `load`.
+
+        Nothing is kept where a token reaches from the text into the part that media fill, as before
+        the time of a picture in words.
+        """
         part, ids_P = _media_part(plain_P, media_ids), prompt.encoded.input_ids_P
         filled = slice(part.start, len(ids_P) - (len(plain_P) - part.stop))
+        if not ids_P[: part.start].equal(plain_P[: part.start]):
+            return
         features = {_FEATURE + name: tensor for name, tensor in prompt.encoded.features.items()}
-        tensors = {_PLACEHOLDERS: plain_P[part], _IDS: ids_P[filled], **features}
+        tensors = {_PLACEHOLDERS: plain_P[_seam(part)], _IDS: ids_P[filled], **features}
         notices = [_without_path(notice, media) for notice in prompt.notices]
         self._cache.put(key, Entry(tensors, {"notices": json.dumps(notices)}))
 
@@ -165,6 +171,11 @@ def _media_part(plain_P: Tensor, media_ids: Iterable[int]) -> slice:
     """From the first to the last id that stands for media."""
     (places,) = torch.isin(plain_P, torch.tensor(sorted(media_ids))).nonzero(as_tuple=True)
     return slice(int(places[0]), int(places[-1]) + 1)
+
+
+def _seam(part: slice) -> slice:
+    """The part and the token in front of it, on which the first token of the part may depend."""
+    return slice(max(part.start - 1, 0), part.stop)
 
 
 def _version(package: str) -> str | None:

@@ -112,7 +112,8 @@ def score_tokens(
         with torch.no_grad():
             logits_NV.masked_fill_(allowed.masks_UV[allowed.index_N].logical_not_(), -torch.inf)
     log_probs_NV = torch.log_softmax(logits_NV, dim=-1)
-    logps_N = log_probs_NV.gather(-1, targets_N[:, None])[:, 0]
+    # No view, which the hooks of a sharded model would warn of.
+    logps_N = log_probs_NV.gather(-1, targets_N[:, None]).sum(-1)
     with torch.no_grad():
         # In fewer passes than `where`: 0 * -inf is NaN, 0 * the lowest number is 0.
         probs_NV = log_probs_NV.exp()

@@ -21,14 +21,25 @@ from transformers import AutoConfig, PreTrainedModel
 
 from triptych.data.media import MediaBudget
 from triptych.data.sample import Sample
-from triptych.errors import ModelError
+from triptych.errors import ConfigError, ModelError
+from triptych.models.adapters import (
+    LoraSettings,
+    add_adapter,
+    has_adapter,
+    load_adapter,
+    load_adapter_weights,
+    read_adapter_config,
+    save_adapter,
+)
 from triptych.models.families import Family, family_for
 from triptych.models.log_probs import AllowedTokens, OmniOutput, score_states
+from triptych.models.module_names import named_modules
 from triptych.models.prefix_attention import Attention, attention_of, set_attention
 from triptych.models.prefix_layout import Layout, shared_prefix_mask
 from triptych.models.prompt import Prompt, PromptEncoder
+from triptych.models.quantization import Quantize, loading_keywords
 from triptych.models.tower_attention import batch_segments
-from triptych.models.towers import embed_inputs, in_prompt
+from triptych.models.towers import DecoderInputs, embed_inputs, in_prompt
 from triptych.stages import DEFAULT_FORMAT, StageFormat
 
 
@@ -36,11 +47,13 @@ from triptych.stages import DEFAULT_FORMAT, StageFormat
 class LoadOptions:
     """How to load a model.
 
-    dtype: weights and compute. attention: how completions look back at their prompt.
+    dtype: weights and compute. attention: how completions look back at their prompt. quantize: how
+    the text decoder's weights are held.
     """
 
     dtype: torch.dtype = torch.float32
     attention: Attention = Attention.PREFIX
+    quantize: Quantize = Quantize.NONE
 
 
 class OmniModel(nn.Module):
@@ -74,6 +87,7 @@ class OmniModel(nn.Module):
         self.end_token_ids = _end_token_ids(thinker, self.tokenizer)
         self.banned_ids: Tensor
         self.register_buffer("banned_ids", self._banned_ids(), persistent=False)
+        self._new_tokens = 0
 
     @classmethod
     def from_pretrained(
@@ -84,30 +98,57 @@ class OmniModel(nn.Module):
         budget: MediaBudget | None = None,
         fmt: StageFormat = DEFAULT_FORMAT,
     ) -> Self:
-        """Load from a hub id or a folder, through the family that its config names."""
+        """Load from a hub id or a folder, through the family that its config names.
+
+        Where an adapter is, its base model is loaded and the adapter put beside it; see `adapters`.
+        """
         options = options or LoadOptions()
+        adapter = read_adapter_config(path)
+        base = str(path) if adapter is None else adapter.base_model_name_or_path
         try:
-            config = AutoConfig.from_pretrained(str(path))
+            config = AutoConfig.from_pretrained(base)
         except (OSError, ValueError) as error:
-            raise ModelError(f"{path}: no model here ({_first_line(error)})") from error
+            raise ModelError(_no_model(path, adapter, error)) from error
         family = family_for(config.model_type)
+        with_processor = adapter is None or (Path(path) / "tokenizer_config.json").exists()
         try:
-            processor = family.load_processor(str(path))
+            processor = family.load_processor(str(path) if with_processor else base)
         except (OSError, ValueError, TypeError) as error:
             raise ModelError(
                 f"{path}: the model has no usable processor ({_first_line(error)}); copy the "
                 "tokenizer and preprocessor files of the original model into the folder"
             ) from error
         try:
-            thinker = family.load_thinker(str(path), dtype=options.dtype)
+            thinker = family.load_thinker(
+                base,
+                dtype=options.dtype,
+                **loading_keywords(options.quantize, family, options.dtype),
+            )
         except OSError as error:
-            raise ModelError(f"{path}: no weights here ({_first_line(error)})") from error
+            raise ModelError(f"{base}: no weights here ({_first_line(error)})") from error
+        if adapter is not None:
+            load_adapter(thinker, path, adapter)
         return cls(thinker, processor, family, budget=budget, fmt=fmt, attention=options.attention)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Save weights and processor as an ordinary Hugging Face folder."""
-        self.thinker.save_pretrained(str(folder))
+        """Save weights and processor as an ordinary Hugging Face folder.
+
+        Where there is an adapter, it alone is saved, as PEFT does.
+        """
+        if has_adapter(self.thinker):
+            save_adapter(self.thinker, folder)
+        else:
+            self.thinker.save_pretrained(str(folder))
         self.processor.save_pretrained(str(folder))
+
+    def load_weights(self, folder: str | Path) -> None:
+        """Take the weights in a folder that `save_pretrained` of this very model wrote."""
+        if has_adapter(self.thinker):
+            load_adapter_weights(self.thinker, folder)
+            return
+        # Through the family's loader: the names on disk need not be those in memory.
+        loaded = self.family.load_thinker(str(folder), dtype=self.thinker.dtype)
+        self.thinker.load_state_dict(loaded.state_dict(), strict=True)
 
     @property
     def device(self) -> torch.device:
@@ -126,14 +167,26 @@ class OmniModel(nn.Module):
         """The sample as model inputs. Decodes its media; raises MediaError by file and cause."""
         return self.encoder.encode(sample)
 
-    def freeze(self, towers: Sequence[str]) -> None:
-        """Stop training the named media encoders (``vision``, ``audio``)."""
-        for tower in towers:
-            path = self.family.towers.get(tower)
-            if path is None:
-                known = ", ".join(self.family.towers)
-                raise ModelError(f"{self.family.name} has no tower {tower!r}; it has: {known}")
-            self.thinker.get_submodule(path).requires_grad_(False)
+    def freeze(self, names: Sequence[str]) -> None:
+        """Stop training modules (``vision``, ``layers.0-3``); see `module_names`."""
+        for module in named_modules(self.thinker, self.family, names).values():
+            module.requires_grad_(False)
+
+    def prepare_training(self, lora: LoraSettings) -> None:
+        """Put the adapter that is asked for, if one is, beside the weights; it alone is trained.
+
+        Raises:
+            ConfigError: the model has another adapter, or cannot be trained in this way.
+        """
+        if lora.rank:
+            if self._new_tokens:
+                raise ConfigError(
+                    f"stage_tokens added {self._new_tokens} tokens, whose embeddings an adapter "
+                    "does not train; leave out stage_tokens, or train without lora first"
+                )
+            add_adapter(self.thinker, self.family, lora)
+        elif getattr(self.thinker, "is_quantized", False) and not has_adapter(self.thinker):
+            raise ConfigError("quantised weights cannot be trained; set lora.rank for an adapter")
 
     def checkpoint_activations(self) -> None:
         """Compute activations again in the backward pass: less memory, more time."""
@@ -157,8 +210,12 @@ class OmniModel(nn.Module):
             )
         )
         if len(self.tokenizer) > self.thinker.get_input_embeddings().weight.shape[0]:
-            self.thinker.resize_token_embeddings(len(self.tokenizer))
+            # Rows of new tokens are drawn: a resumed run begins from the same model.
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                self.thinker.resize_token_embeddings(len(self.tokenizer))
         self.banned_ids = self._banned_ids().to(self.device)
+        self._new_tokens += added
         return added
 
     def forward(
@@ -171,13 +228,15 @@ class OmniModel(nn.Module):
         targets_N: Tensor,
         allowed: AllowedTokens | None = None,
         temperature: float = 1.0,
+        idle: Mapping[str, Mapping[str, Tensor]] | None = None,
     ) -> OmniOutput:
         """Log-probs of completion tokens; see `log_probs.score_tokens`.
 
         ``source_N`` says where the hidden state stands that predicts each target. The head runs on
-        these states only: prompt logits are never made.
+        these states only: prompt logits are never made. ``idle`` holds features, by kind of media,
+        that towers read in vain, so that they get a gradient of zeros.
         """
-        hidden_LH = self.hidden(input_ids_L, position_ids_3L, layout, features)
+        hidden_LH = self.hidden(input_ids_L, position_ids_3L, layout, features, idle)
         return self.score(hidden_LH[source_N], targets_N, allowed, temperature)
 
     def score(
@@ -197,38 +256,52 @@ class OmniModel(nn.Module):
         position_ids_3L: Tensor,
         layout: Layout,
         features: dict[str, Tensor],
+        idle: Mapping[str, Mapping[str, Tensor]] | None = None,
     ) -> Tensor:
         """The decoder's last hidden states, (L, H), of groups and the media of their prompts."""
         prompt_mask_L = in_prompt(layout).to(input_ids_L.device)
-        inputs_LH = self.embed(input_ids_L, features, prompt_mask_L)
+        inputs_L = self.embed(input_ids_L, features, prompt_mask_L)
+        for kind, read in (idle or {}).items():
+            nothing = 0 * self.family.embed_media(self.thinker, kind, read).sum()
+            inputs_L = inputs_L._replace(embeddings=inputs_L.embeddings + nothing)
         if self.attention is Attention.PREFIX:
-            return self._decode(inputs_LH[None], position_ids_3L[:, None], prefix_layout=layout)[0]
+            inputs_1L = inputs_L.rows([len(input_ids_L)])
+            output = self.decode(
+                position_ids_3L[:, None],
+                use_cache=False,
+                prefix_layout=layout,
+                **inputs_1L.keywords(),
+            )
+            return cast(Tensor, output.last_hidden_state[0])
         sizes = [group.length for group in layout]
-        hidden_BSH = self._decode(
-            pad_sequence(list(inputs_LH.split(sizes)), True),
+        hidden_BSH = self.decode(
             pad_sequence(list(position_ids_3L.T.split(sizes)), True).permute(2, 0, 1),
+            use_cache=False,
             attention_mask=shared_prefix_mask(layout).to(input_ids_L.device),
-        )
+            **inputs_L.rows(sizes).keywords(),
+        ).last_hidden_state
         return torch.cat([row[:size] for row, size in zip(hidden_BSH, sizes, strict=True)])
 
     def embed(
         self, input_ids: Tensor, features: Mapping[str, Tensor], prompt_mask: Tensor | None = None
-    ) -> Tensor:
-        """Embeddings (..., H) of tokens and media; see `towers.embed_inputs`."""
+    ) -> DecoderInputs:
+        """Embeddings of tokens and media; see `towers.embed_inputs`."""
         return embed_inputs(self.thinker, self.family, input_ids, features, prompt_mask)
 
-    def _decode(
-        self, inputs_embeds: Tensor, position_ids: Tensor, **attention: Tensor | Layout
-    ) -> Tensor:
-        output = self.decoder(
-            inputs_embeds=inputs_embeds, position_ids=position_ids, use_cache=False, **attention
-        )
-        return cast(Tensor, output.last_hidden_state)
+    def decode(self, position_ids_3BL: Tensor, **inputs: Any) -> Any:
+        """Run the text decoder, without its head; returns what transformers' decoder returns.
+
+        Args:
+            position_ids_3BL: rope positions; a decoder whose rope has one axis takes the first.
+            inputs: its further keyword arguments.
+        """
+        positions = position_ids_3BL if self.family.rope_axes == 3 else position_ids_3BL[0]
+        return self.decoder(position_ids=positions, **inputs)
 
     @property
     def decoder(self) -> Any:
-        """The thinker without its head."""
-        return cast(Any, self.thinker).model
+        """The text decoder: without head and towers."""
+        return self.thinker.get_submodule(self.family.decoder)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """fp32 logits (at least: fp64 stays) with the ids that must never be generated at -inf.
@@ -237,7 +310,7 @@ class OmniModel(nn.Module):
         (the head is padded) cannot be decoded. The same mask holds when sampling and when
         scoring, so the log-probs are those of the distribution that was sampled from.
         """
-        logits: Tensor = cast(Any, self.thinker).lm_head(hidden)
+        logits: Tensor = self.thinker.get_output_embeddings()(hidden)
         logits = logits if logits.dtype == torch.float64 else logits.float()
         return logits.index_fill_(-1, self.banned_ids, -torch.inf)
 
@@ -263,6 +336,16 @@ def _check_layout(thinker: PreTrainedModel, family: Family) -> None:
                 f"{family.name}: transformers {transformers.__version__} keeps no {tower} encoder "
                 f"at {path}, so media would be ignored; install transformers 5.21 or newer"
             ) from error
+
+
+def _no_model(path: str | Path, adapter: Any, error: Exception) -> str:
+    if adapter is None:
+        return f"{path}: no model here ({_first_line(error)})"
+    return (
+        f"{path}: the adapter's base model {adapter.base_model_name_or_path} is not there "
+        f"({_first_line(error)}); enter where it is as base_model_name_or_path in "
+        f"{path}/adapter_config.json"
+    )
 
 
 def _pad_token_id(tokenizer: Any) -> int:

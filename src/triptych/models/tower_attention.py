@@ -27,8 +27,12 @@ _NAME = "segments_as_for_flash"
 
 
 def batch_segments(thinker: PreTrainedModel, family: Family) -> None:
-    """Switch the towers of a thinker; its text decoder stays as it is."""
-    towers = [thinker.get_submodule(path).config for path in family.towers.values()]
+    """Switch the towers of a thinker that attend by segment; its text decoder stays as it is."""
+    towers = [
+        thinker.get_submodule(path).config
+        for name, path in family.towers.items()
+        if name in family.towers_by_segment
+    ]
     names = [
         name
         for name in thinker.config.sub_configs

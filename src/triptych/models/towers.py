@@ -8,19 +8,20 @@ it is, and every forward runs it.
 Embeddings are made prompt by prompt, never for a whole batch: a kernel may round otherwise at
 another batch size, and what is remembered would then depend on who stood beside it.
 
-Shapes: P prompt tokens, L tokens of any rows, M of them placeholders of one kind of media, H hidden
-size.
+Shapes: P prompt tokens, L tokens of any rows, M of them placeholders of one kind of media, V of any
+kind that reaches deep layers, D such layers, H hidden size.
 """
 
 import hashlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from triptych.data.sample import Media
@@ -38,9 +39,10 @@ Variant: TypeAlias = tuple[int, torch.dtype | None]
 class FrozenTowers:
     """Runs the towers of a thinker that are not trained, once for media that are still in use.
 
-    A tower counts as frozen while none of its parameters requires a gradient. Should that change,
-    or should its weights (an optimizer, a checkpoint, another device), nothing that was made before
-    is used again. Only what is written through ``Parameter.data`` goes unnoticed, as by autograd.
+    A tower counts as frozen while no parameter of it or its projector requires a gradient. Should
+    that change, or should its weights (an optimizer, a checkpoint, another device), nothing that
+    was made before is used again. Only what is written through ``Parameter.data`` goes unnoticed,
+    as by autograd.
     """
 
     def __init__(self, thinker: PreTrainedModel, family: Family) -> None:
@@ -103,8 +105,9 @@ class FrozenTowers:
             _, cast_to = variant
             digest = hashlib.sha256(f"{self._thinker.device.type} {cast_to}".encode())
             for tower in self._state:
-                weights = self._thinker.get_submodule(self._family.towers[tower]).state_dict()
-                for name, weight in weights.items():
+                parts = self._parts(tower)
+                weights = [item for part in parts for item in part.state_dict().items()]
+                for name, weight in weights:
                     digest.update(f"{tower} {name} {weight.dtype} {tuple(weight.shape)}".encode())
                     digest.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy())
             self._named = variant, digest.hexdigest()
@@ -117,14 +120,19 @@ class FrozenTowers:
     def _run(self, kind: str, tower: str, reads: Mapping[str, Tensor]) -> Tensor:
         thinker, family = self._thinker, self._family
         here = {name: tensor.to(thinker.device) for name, tensor in reads.items()}
-        with _evaluating(thinker.get_submodule(family.towers[tower])):
+        with _evaluating(self._parts(tower)):
             return family.embed_media(thinker, kind, here).cpu()
+
+    def _parts(self, tower: str) -> list[nn.Module]:
+        """A tower and, where it is apart, its projector."""
+        paths = [self._family.towers[tower], self._family.projectors.get(tower)]
+        return [self._thinker.get_submodule(path) for path in paths if path is not None]
 
     def _frozen(self) -> dict[str, Hashable]:
         """The frozen towers, each with what changes when its weights do."""
         towers = {
-            name: list(self._thinker.get_submodule(path).parameters())
-            for name, path in self._family.towers.items()
+            name: [weight for part in self._parts(name) for weight in part.parameters()]
+            for name in self._family.towers
         }
         return {
             # Every write to a parameter raises its version.
@@ -134,13 +142,52 @@ class FrozenTowers:
         }
 
 
+class DecoderInputs(NamedTuple):
+    """Embeddings of tokens and media, as the text decoder reads them.
+
+    Attributes:
+        embeddings: (..., H).
+        deep_mask: (...), True where the first layers add media to their outputs (DeepStack); None
+            where they add nothing.
+        deep_VDH: what they add, in the order of these places.
+    """
+
+    embeddings: Tensor
+    deep_mask: Tensor | None = None
+    deep_VDH: Tensor | None = None
+
+    def rows(self, lengths: Sequence[int]) -> "DecoderInputs":
+        """One row (L, ...) cut into rows of these lengths, padded with zeros behind them."""
+        if self.deep_mask is None:
+            return DecoderInputs(_rows(self.embeddings, lengths))
+        return DecoderInputs(
+            _rows(self.embeddings, lengths), _rows(self.deep_mask, lengths), self.deep_VDH
+        )
+
+    def keywords(self) -> dict[str, Any]:
+        """Keyword arguments of the text decoder; embeddings and mask have a batch dimension."""
+        if self.deep_VDH is None:
+            return {"inputs_embeds": self.embeddings}
+        return {
+            "inputs_embeds": self.embeddings,
+            "visual_pos_masks": self.deep_mask,
+            "deepstack_visual_embeds": self.deep_VDH.unbind(1),
+        }
+
+
+def _rows(states: Tensor, lengths: Sequence[int]) -> Tensor:
+    if len(lengths) == 1:
+        return states[None]
+    return pad_sequence(list(states.split(list(lengths))), batch_first=True)
+
+
 def embed_inputs(
     thinker: PreTrainedModel,
     family: Family,
     input_ids: Tensor,
     features: Mapping[str, Tensor],
     prompt_mask: Tensor | None = None,
-) -> Tensor:
+) -> DecoderInputs:
     """Embeddings of tokens and media, as the text decoder reads them.
 
     Args:
@@ -150,13 +197,11 @@ def embed_inputs(
         features: of all prompts, joined: embeddings as they are, or what a tower reads.
         prompt_mask: (...), False where a completion stands. Whatever it says, it holds no media.
 
-    Returns:
-        (..., H).
-
     Raises:
         ModelError: there are more or fewer embeddings than placeholders.
     """
     embeddings: Tensor = thinker.get_input_embeddings()(input_ids)
+    deep: list[tuple[Tensor, Tensor]] = []
     for kind, (_, names, _) in family.media_inputs.items():
         media_MH = features.get(embedding_name(kind))
         if names[0] in features:
@@ -168,8 +213,17 @@ def embed_inputs(
         if prompt_mask is not None:
             here = here & prompt_mask
         _check(kind, here, media_MH)
-        embeddings = embeddings.masked_scatter(here[..., None], media_MH.to(embeddings))
-    return embeddings
+        media_MH = media_MH.to(embeddings)
+        if media_MH.ndim == 3:
+            deep.append((here, media_MH[:, 1:]))
+            media_MH = media_MH[:, 0]
+        embeddings = embeddings.masked_scatter(here[..., None], media_MH)
+    if not deep:
+        return DecoderInputs(embeddings)
+    # Images and videos in the order of their places.
+    places_V = torch.cat([here.flatten().nonzero()[:, 0] for here, _ in deep])
+    deep_VDH = torch.cat([media_MDH for _, media_MDH in deep])[places_V.argsort()]
+    return DecoderInputs(embeddings, torch.stack([here for here, _ in deep]).any(0), deep_VDH)
 
 
 def in_prompt(layout: Layout) -> Tensor:
@@ -198,10 +252,11 @@ def _check(kind: str, here: Tensor, embeddings_MH: Tensor) -> None:
 
 
 @contextmanager
-def _evaluating(tower: nn.Module) -> Iterator[None]:
+def _evaluating(parts: Sequence[nn.Module]) -> Iterator[None]:
     """Without dropout; every module is left as it was."""
-    training = [module for module in tower.modules() if module.training]
-    tower.eval()
+    training = [module for part in parts for module in part.modules() if module.training]
+    for part in parts:
+        part.eval()
     try:
         yield
     finally:

@@ -16,8 +16,8 @@ from triptych.generation.completions import (
     weights_digest,
     write_completions,
 )
+from triptych.generation.engine import sample_seed
 from triptych.generation.local import LocalEngine
-from triptych.generation.sampling import sample_seed
 from triptych.models import OmniModel
 from triptych.origin import check_origin
 

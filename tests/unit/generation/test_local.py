@@ -11,9 +11,9 @@ from PIL import Image
 
 from triptych.data.sample import Media, MediaKind, Sample
 from triptych.generation import Completion, Enforce, SamplingConfig, StopReason
-from triptych.generation.engine import tells_of_groups
+from triptych.generation.engine import SeededSampling, sample_seed, tells_of_groups
 from triptych.generation.local import LocalEngine
-from triptych.generation.sampling import sample_seed, sample_tokens
+from triptych.generation.sampling import sample_tokens
 from triptych.models import OmniModel
 
 GREEDY = SamplingConfig(max_new_tokens=12, temperature=0)
@@ -140,8 +140,11 @@ def test_the_mode_of_the_model_is_restored(tiny: OmniModel, samples: list[Sample
     "sampling",
     [
         SamplingConfig(max_new_tokens=24, seed=3),
-        SamplingConfig(
-            max_new_tokens=40, seed=3, top_k=50, temperature=1.5, enforce=Enforce.STAGES
+        pytest.param(
+            SamplingConfig(
+                max_new_tokens=40, seed=3, top_k=50, temperature=1.5, enforce=Enforce.STAGES
+            ),
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["free", "enforced"],
@@ -164,6 +167,15 @@ def test_what_is_drawn_by_a_sample_of_its_own_seed_does_not_depend_on_its_batch(
     assert len({one.token_ids for group in expected for one in group}) == 15
     if sampling.enforce is Enforce.STAGES:
         assert all(one.overruled for group in expected for one in group), "nothing was drawn again"
+
+
+def test_given_seeds_go_with_their_samples(tiny: OmniModel, samples: list[Sample]) -> None:
+    """A sample that stands in a step twice is not answered twice by the same words."""
+    sampling = SeededSampling(max_new_tokens=12, given_seeds=(5, 6, 5))
+    first, second, third = LocalEngine(tiny).generate([samples[0]] * 3, 2, sampling)
+    assert first == third != second
+    alone = SeededSampling(max_new_tokens=12, given_seeds=(6,))
+    assert LocalEngine(tiny).generate(samples[:1], 2, alone) == [second]
 
 
 def draws(config: SamplingConfig, logits: list[float], count: int = 2000) -> set[int]:

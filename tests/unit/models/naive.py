@@ -4,6 +4,7 @@ completion, padded, with the positions that the model itself makes of them.
 Shapes: B rows, S tokens of a row, T completion tokens, V vocabulary.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ def own_inputs(
     """What the thinker itself is called with; rows are padded behind their lengths."""
     mask_BS = torch.arange(ids_BS.shape[1]) < torch.tensor(lengths)[:, None]
     inputs = {"input_ids": ids_BS, "attention_mask": mask_BS.long(), **features}
-    if model.family.name == "qwen2_5_vl":
+    if "mm_token_type_ids" in inspect.signature(model.thinker.forward).parameters:
         kinds = model.processor.create_mm_token_type_ids(ids_BS.tolist())
         inputs["mm_token_type_ids"] = torch.tensor(kinds)
     return inputs

@@ -73,9 +73,9 @@ IN_TURNS = ("film", "part of a film", "still and two films", "narration first", 
 
 
 @pytest.fixture
-def model(tiny: OmniModel) -> OmniModel:
-    tiny.encoder = encoder(tiny)
-    return tiny
+def model(omni: OmniModel) -> OmniModel:
+    omni.encoder = encoder(omni)
+    return omni
 
 
 def encoder(model: OmniModel, *, audio_in_video: bool = True, **options: Any) -> PromptEncoder:

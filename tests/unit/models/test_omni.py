@@ -134,7 +134,7 @@ def test_frozen_towers_get_no_gradient(tiny: OmniModel, samples: list[Sample]) -
     with_gradient = {n for n, p in tiny.named_parameters() if p.grad is not None}
     assert with_gradient
     assert not any(".visual." in n or ".audio_tower." in n for n in with_gradient)
-    with pytest.raises(ModelError, match="no tower 'nose'; it has: vision, audio"):
+    with pytest.raises(ModelError, match="no module 'nose'; it has: vision, audio"):
         tiny.freeze(["nose"])
 
 

@@ -1,4 +1,5 @@
-"""The shared prefix must be the naive padded batch, to numerical noise."""
+"""The shared prefix must be the naive padded batch, to numerical noise: of one family, in every
+format and shape; `test_families` has the others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.subject import Subject
 from tests.unit.models.naive import naive_logits, naive_logps
 from triptych.data.sample import Media, MediaKind, Sample
 from triptych.generation import Enforce, SamplingConfig
@@ -61,9 +61,13 @@ def gradients(model: OmniModel, logps: Sequence[Tensor]) -> dict[str, Tensor]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("lengths", [[5], [4, 4], [9, 2, 5, 1, 8, 3, 4, 6]])
 def test_packed_equals_naive(
-    subject: Subject, attention: Attention, dtype: torch.dtype, lengths: list[int]
+    tiny: OmniModel,
+    samples: list[Sample],
+    attention: Attention,
+    dtype: torch.dtype,
+    lengths: list[int],
 ) -> None:
-    model, sample = cast(subject.model, dtype, attention), subject.samples[0]
+    model, sample = cast(tiny, dtype, attention), samples[0]
     group = completions_of(model, lengths)
     packed = pack([model.encode(sample)], [group], model.pad_token_id, model.family)
     ours, theirs = packed_logps(model, packed), naive_logps(model, sample, group)
@@ -85,8 +89,10 @@ def test_bfloat16_is_as_close_as_it_can_be(tiny: OmniModel, samples: list[Sample
 
 
 @BOTH
-def test_gradients_equal_naive(subject: Subject, attention: Attention) -> None:
-    model, sample = cast(subject.model, torch.float64, attention), subject.samples[0]
+def test_gradients_equal_naive(
+    tiny: OmniModel, samples: list[Sample], attention: Attention
+) -> None:
+    model, sample = cast(tiny, torch.float64, attention), samples[0]
     group = completions_of(model, [6, 3, 8])
     packed = pack([model.encode(sample)], [group], model.pad_token_id, model.family)
     ours = gradients(model, packed_logps(model, packed))

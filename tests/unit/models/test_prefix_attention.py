@@ -229,14 +229,14 @@ class TestSwitching:
         self, tiny: OmniModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         set_attention(tiny.thinker, Attention.MASK)
-        for module in (tiny.thinker, tiny.decoder, tiny.decoder.language_model):
+        for module in (tiny.thinker, tiny.thinker.model, tiny.decoder):
             monkeypatch.setattr(type(module), "_can_set_attn_implementation", lambda _: False)
         with pytest.raises(ModelError, match=r"cannot be replaced.*attention: mask"):
             set_attention(tiny.thinker, Attention.PREFIX)
         set_attention(tiny.thinker, Attention.MASK)
 
     def test_dropout_is_refused(self, tiny: OmniModel) -> None:
-        layer = cast(Any, tiny.decoder.language_model.layers[0].self_attn)
+        layer = cast(Any, tiny.decoder.layers[0].self_attn)
         layer.attention_dropout = 0.1
         inputs = torch.zeros(5, dtype=torch.long)
         positions = torch.arange(5).expand(3, -1)

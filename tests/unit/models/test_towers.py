@@ -146,9 +146,8 @@ def test_the_decoder_reads_what_the_model_s_own_forward_reads(
             input_ids=row, attention_mask=torch.ones_like(row), use_cache=False, **raw.features
         ).logits[0]
         (prompt,) = encode(frozen, [sample], embed=True)
-        hidden_LH = frozen.decoder(
-            inputs_embeds=frozen.embed(row, prompt.features),
-            position_ids=prompt.position_ids[:, None],
+        hidden_LH = frozen.decode(
+            prompt.position_ids[:, None], **frozen.embed(row, prompt.features).keywords()
         ).last_hidden_state[0]
         actual = frozen.thinker.get_output_embeddings()(hidden_LH)
         torch.testing.assert_close(actual, expected, rtol=0, atol=2e-5)

@@ -4,8 +4,19 @@ from triptych.errors import ModelError
 from triptych.models.families.base import Family
 from triptych.models.families.qwen2_5_omni import Qwen25Omni
 from triptych.models.families.qwen2_5_vl import Qwen25VL
+from triptych.models.families.qwen2_audio import Qwen2Audio
+from triptych.models.families.qwen3_omni import Qwen3Omni
+from triptych.models.families.qwen3_vl import Qwen3VL
+from triptych.models.families.qwen3_vl_moe import Qwen3VLMoe
 
-FAMILIES: tuple[Family, ...] = (Qwen25Omni(), Qwen25VL())
+FAMILIES: tuple[Family, ...] = (
+    Qwen25Omni(),
+    Qwen3Omni(),
+    Qwen25VL(),
+    Qwen3VL(),
+    Qwen3VLMoe(),
+    Qwen2Audio(),
+)
 
 
 def family_for(model_type: str) -> Family:

@@ -10,16 +10,27 @@ Shapes: P prompt tokens, 3 rope axes (time, height, width).
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
+import transformers
 from PIL.Image import Image
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.utils import is_torchvision_available
 
 from triptych.data.media import Audio, Video
 from triptych.data.sample import MediaKind, Sample
-from triptych.errors import ConfigError
+from triptych.errors import ConfigError, MediaError
+
+# Fields of configs.
+_BRACKETS = (
+    "audio_start_token_id",
+    "audio_end_token_id",
+    "vision_start_token_id",
+    "vision_end_token_id",
+)
 
 
 @dataclass(frozen=True)
@@ -64,22 +75,54 @@ class Family(ABC):
     """One model family: loading, inputs, positions."""
 
     name: ClassVar[str]
+    hub_ids: ClassVar[tuple[str, ...]]
+    """Published models of the family."""
     model_types: ClassVar[frozenset[str]]
     """Values of ``config.model_type`` that this family loads."""
+    thinker_class: ClassVar[str]
+    """Class of transformers that holds decoder and towers."""
+    processor_class: ClassVar[str]
+    """Class of transformers that makes model inputs; `pil_processor` has one of the same name for
+    machines without torchvision."""
     towers: ClassVar[Mapping[str, str]]
     """Media encoders that can be frozen: short name -> module path in the thinker."""
+    projectors: ClassVar[Mapping[str, str]] = {}
+    """Tower -> module path of what leads from it to the decoder, where that is no part of it. Only
+    if both are frozen is the tower run once for a prompt."""
     media_inputs: ClassVar[Mapping[str, MediaInput]]
     """Kinds of media: name -> how it reaches the decoder."""
+    decoder: ClassVar[str] = "model.language_model"
+    """Module path, in the thinker, of the text decoder: it takes embeddings and rope positions."""
+    rope_axes: ClassVar[int] = 3
+    """Axes of the decoder's rope: time, height and width, or 1, which then is the time."""
+    towers_by_segment: ClassVar[frozenset[str]] = frozenset({"vision", "audio"})
+    """Towers that read all media as one row and attend within segments of it; see
+    `tower_attention`. The others keep transformers' own attention."""
     audio_in_video: ClassVar[bool] = False
     """Whether the family can `interleave`."""
 
-    @abstractmethod
-    def load_thinker(self, path: str, *, dtype: torch.dtype) -> PreTrainedModel:
-        """Load the weights from a hub id or folder."""
+    def load_thinker(self, path: str, *, dtype: torch.dtype, **loading: Any) -> PreTrainedModel:
+        """Load the weights from a hub id or folder; `loading` is for ``from_pretrained``."""
+        kind = getattr(transformers, self.thinker_class)
+        thinker = kind.from_pretrained(path, dtype=dtype, attn_implementation="sdpa", **loading)
+        if dtype == torch.float64 and hasattr(thinker.config.get_text_config(), "num_experts"):
+            thinker.set_experts_implementation("eager")  # grouped products do not know fp64
+        return cast(PreTrainedModel, thinker)
 
-    @abstractmethod
     def load_processor(self, path: str) -> Any:
         """Load the processor (tokenizer, feature extractors, chat template)."""
+        if is_torchvision_available():
+            return getattr(transformers, self.processor_class).from_pretrained(path)
+        from triptych.models.pil_processor import load_without_torchvision
+
+        return load_without_torchvision(path, self.processor_class)
+
+    @abstractmethod
+    def build_tiny(self, folder: str | Path, seed: int = 0) -> Path:
+        """Save a toy of the real architecture, processor included; weights by chance from `seed`.
+
+        Nothing is fetched. All that holds for the family is tested on it.
+        """
 
     @abstractmethod
     def encode(
@@ -126,9 +169,11 @@ class Family(ABC):
 
     @abstractmethod
     def positions(self, thinker: PreTrainedModel, prompt: EncodedPrompt) -> tuple[Tensor, Tensor]:
-        """Rope positions (3, P) of the prompt and the position () of the first completion token."""
+        """Rope positions (3, P) of the prompt and the position () of the first completion token.
 
-    @abstractmethod
+        Where the rope has one axis, all three rows are equal.
+        """
+
     def embed_media(
         self, thinker: PreTrainedModel, kind: str, features: Mapping[str, Tensor]
     ) -> Tensor:
@@ -140,12 +185,22 @@ class Family(ABC):
             features: those that `media_inputs` names.
 
         Returns:
-            Embeddings (M, H), one for each placeholder, in order.
+            Embeddings (M, H), one for each placeholder, in order; (M, 1 + D, H) where the outputs
+            of the first D decoder layers are added to, as well (DeepStack, arXiv 2406.04334).
         """
+        output = getattr(thinker, f"get_{kind}_features")(**features, return_dict=True)
+        levels = [output.pooler_output, *(getattr(output, "deepstack_features", None) or ())]
+        # Of images and videos: one tensor for each.
+        joined = [
+            level if isinstance(level, Tensor) else torch.cat(list(level)) for level in levels
+        ]
+        return joined[0] if len(joined) == 1 else torch.stack(joined, dim=1)
 
-    @abstractmethod
     def media_token_ids(self, thinker: PreTrainedModel) -> tuple[int, ...]:
         """Ids of placeholders and media brackets: they must never be generated."""
+        names = [media.placeholder for media in self.media_inputs.values()] + list(_BRACKETS)
+        ids = (getattr(thinker.config, name, None) for name in names)
+        return tuple(sorted({token_id for token_id in ids if token_id is not None}))
 
     def collate(self, features: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Join the media tensors of several prompts along dimension 0.
@@ -155,6 +210,27 @@ class Family(ABC):
         """
         keys = {key: None for one in features for key in one}
         return {key: _cat([one[key] for one in features if key in one]) for key in keys}
+
+
+def counted_positions(prompt: EncodedPrompt) -> tuple[Tensor, Tensor]:
+    """What `Family.positions` returns where positions count tokens."""
+    size = len(prompt.input_ids_P)
+    return torch.arange(size).expand(3, -1), torch.tensor(size)
+
+
+def check_length(extractor: Any, audios: Sequence[Audio]) -> None:
+    """Refuse audio that a feature extractor would cut without a word.
+
+    Raises:
+        MediaError: audio is longer than it takes.
+    """
+    longest = max(len(audio.samples) for audio in audios)
+    if longest > extractor.n_samples:
+        seconds = extractor.n_samples / extractor.sampling_rate
+        raise MediaError(
+            f"audio of {longest / extractor.sampling_rate:.1f} s is longer than the "
+            f"{seconds:.0f} s that this model takes; set media.max_seconds to {seconds:.0f} or less"
+        )
 
 
 def _cat(tensors: Sequence[Tensor]) -> Tensor:

@@ -5,19 +5,24 @@ A video and its sound go in one after the other, as in HumanOmniV2, or in turns 
 in pretraining ("audio in video").
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
-from typing import Any, ClassVar, cast
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias, cast
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.utils import is_torchvision_available
 
 from triptych.data.media import Audio, Video
-from triptych.errors import MediaError
-from triptych.models.families.base import DecodedMedia, EncodedPrompt, Family, MediaInput
+from triptych.models.families.base import (
+    DecodedMedia,
+    EncodedPrompt,
+    Family,
+    MediaInput,
+    check_length,
+)
 
 _FEATURES = (
     "pixel_values",
@@ -34,7 +39,10 @@ class Qwen25Omni(Family):
     """The Qwen2.5-Omni thinker, from a full checkpoint or on its own."""
 
     name: ClassVar[str] = "qwen2_5_omni"
+    hub_ids: ClassVar[tuple[str, ...]] = ("Qwen/Qwen2.5-Omni-3B", "Qwen/Qwen2.5-Omni-7B")
     model_types: ClassVar[frozenset[str]] = frozenset({"qwen2_5_omni", "qwen2_5_omni_thinker"})
+    thinker_class: ClassVar[str] = "Qwen2_5OmniThinkerForConditionalGeneration"
+    processor_class: ClassVar[str] = "Qwen2_5OmniProcessor"
     towers: ClassVar[Mapping[str, str]] = {"vision": "model.visual", "audio": "model.audio_tower"}
     media_inputs: ClassVar[Mapping[str, MediaInput]] = {
         "image": MediaInput("vision", ("pixel_values", "image_grid_thw"), "image_token_id"),
@@ -45,22 +53,10 @@ class Qwen25Omni(Family):
     }
     audio_in_video: ClassVar[bool] = True
 
-    def load_thinker(self, path: str, *, dtype: torch.dtype) -> PreTrainedModel:
-        from transformers import Qwen2_5OmniThinkerForConditionalGeneration as Thinker
+    def build_tiny(self, folder: str | Path, seed: int = 0) -> Path:
+        from triptych.models.tiny import build_tiny
 
-        return cast(
-            PreTrainedModel,
-            Thinker.from_pretrained(path, dtype=dtype, attn_implementation="sdpa"),
-        )
-
-    def load_processor(self, path: str) -> Any:
-        if is_torchvision_available():
-            from transformers import Qwen2_5OmniProcessor
-
-            return Qwen2_5OmniProcessor.from_pretrained(path)
-        from triptych.models.pil_processor import load_without_torchvision
-
-        return load_without_torchvision(path)
+        return build_tiny(folder, seed)
 
     def encode(
         self, processor: Any, messages: list[dict[str, Any]], media: DecodedMedia
@@ -77,7 +73,7 @@ class Qwen25Omni(Family):
             return_tensors="pt",
             # The processor class carries a size of its own that would override the checkpoint's.
             videos_kwargs={"size": dict(processor.video_processor.size)},
-            audio_kwargs=_audio_options(processor, media.audios) if media.audios else {},
+            audio_kwargs=self.audio_options(processor, media.audios) if media.audios else {},
         )
         features = {key: outputs[key] for key in _FEATURES if key in outputs}
         if media.videos:
@@ -86,8 +82,23 @@ class Qwen25Omni(Family):
             _trim_audio(features)
         return EncodedPrompt(outputs["input_ids"][0], features)
 
+    def audio_options(self, processor: Any, audios: Sequence[Audio]) -> dict[str, int]:
+        """What the feature extractor is told, apart from the samples.
+
+        Pad the mel input to the longest clip instead of the extractor's 300 s. One window (n_fft)
+        of zeros after the last sample keeps every frame that counts bit-equal to what full padding
+        gives.
+
+        Raises:
+            MediaError: audio is longer than the extractor takes.
+        """
+        extractor = processor.feature_extractor
+        check_length(extractor, audios)
+        longest = max(len(audio.samples) for audio in audios)
+        return {"max_length": min(longest + extractor.n_fft, extractor.n_samples)}
+
     def interleave(self, thinker: PreTrainedModel, prompt: EncodedPrompt) -> EncodedPrompt:
-        ids = interleave(prompt.input_ids_P.tolist(), prompt.features, thinker.config)
+        ids = interleave(prompt.input_ids_P.tolist(), prompt.features, thinker.config, _turns)
         return replace(prompt, input_ids_P=torch.tensor(ids), with_sound=True)
 
     def positions(self, thinker: PreTrainedModel, prompt: EncodedPrompt) -> tuple[Tensor, Tensor]:
@@ -105,39 +116,23 @@ class Qwen25Omni(Family):
         )
         return positions_3BP[:, 0], positions_3BP.max() + 1
 
-    def embed_media(
-        self, thinker: PreTrainedModel, kind: str, features: Mapping[str, Tensor]
-    ) -> Tensor:
-        output = getattr(thinker, f"get_{kind}_features")(**features, return_dict=True)
-        # Of images and videos: one tensor for each.
-        embeddings = output.pooler_output
-        return embeddings if isinstance(embeddings, Tensor) else torch.cat(list(embeddings))
 
-    def media_token_ids(self, thinker: PreTrainedModel) -> tuple[int, ...]:
-        config = thinker.config
-        names = (
-            "image_token_id",
-            "video_token_id",
-            "audio_token_id",
-            "audio_start_token_id",
-            "audio_end_token_id",
-            "vision_start_token_id",
-            "vision_end_token_id",
-        )
-        ids = (getattr(config, name, None) for name in names)
-        return tuple(sorted({token_id for token_id in ids if token_id is not None}))
+Turns: TypeAlias = Callable[[Sequence[int], int, Any], list[tuple[int, int]]]
+"""From the time of each token of a video, in positions, the number of tokens of its sound, and the
+config: how many tokens of each come in every turn."""
 
 
-def interleave(ids: Sequence[int], features: Mapping[str, Tensor], config: Any) -> list[int]:
+def interleave(
+    ids: Sequence[int], features: Mapping[str, Tensor], config: Any, turns: Turns
+) -> list[int]:
     """Prompt ids with each video and the sound behind it in turns.
 
     ``<vision> video </vision><audio> sound </audio>`` becomes
-    ``<vision><audio> video of two seconds, sound of two seconds, video ... </audio></vision>``,
-    cut as the model's own rope index cuts it. It assumes that for all videos of a prompt.
+    ``<vision><audio> turn, turn ... </audio></vision>``. The model's own rope index assumes that
+    for all videos of a prompt.
     """
     grids = features["video_grid_thw"].tolist()
     seconds = features["video_second_per_grid"].tolist()
-    per_second, per_chunk = config.position_id_per_seconds, config.seconds_per_chunk
     merge = config.vision_config.spatial_merge_size**2
     result: list[int] = []
     position = 0
@@ -147,21 +142,22 @@ def interleave(ids: Sequence[int], features: Mapping[str, Tensor], config: Any) 
         sound_at = first + video + 2  # behind the brackets </vision><audio>
         sound = next(i for i, t in enumerate(ids[sound_at:]) if t != config.audio_token_id)
         # In fp32 and cut to whole positions, as in the rope index.
-        times = (torch.arange(frames) * step * per_second).long()
-        times = times.repeat_interleave(video // frames).tolist()
-        turns = _turns(times, list(range(sound)), int(per_second * per_chunk))
+        times = (torch.arange(frames) * step * config.position_id_per_seconds).long()
         of_video, of_sound = [config.video_token_id], [config.audio_token_id]
         result += [*ids[position:first], config.audio_start_token_id]
-        for from_video, from_sound in turns:
+        for from_video, from_sound in turns(
+            times.repeat_interleave(video // frames).tolist(), sound, config
+        ):
             result += of_video * from_video + of_sound * from_sound
         result += [config.audio_end_token_id, config.vision_end_token_id]
         position = sound_at + sound + 1
     return [*result, *ids[position:]]
 
 
-def _turns(video: Sequence[int], sound: Sequence[int], per_chunk: int) -> list[tuple[int, int]]:
-    """How many tokens of each come in every turn, from their times."""
-    chunks = zip_longest(_chunks(video, per_chunk), _chunks(sound, per_chunk), fillvalue=0)
+def _turns(video: Sequence[int], sound: int, config: Any) -> list[tuple[int, int]]:
+    """Of two seconds each, cut as the model's own rope index cuts them."""
+    per_chunk = int(config.position_id_per_seconds * config.seconds_per_chunk)
+    chunks = zip_longest(_chunks(video, per_chunk), _chunks(range(sound), per_chunk), fillvalue=0)
     return list(chunks)
 
 
@@ -177,23 +173,6 @@ def _chunks(times: Sequence[int], per_chunk: int) -> list[int]:
             sizes.append(i - start)
             start = i
     return [*sizes, len(times) - start]
-
-
-def _audio_options(processor: Any, audios: Sequence[Audio]) -> dict[str, int]:
-    """Pad the mel input to the longest clip instead of the extractor's 300 s.
-
-    One window (n_fft) of zeros after the last sample keeps every frame that counts bit-equal to
-    what full padding gives. The extractor cuts longer audio without a word: refuse it here.
-    """
-    extractor = processor.feature_extractor
-    longest = max(len(audio.samples) for audio in audios)
-    if longest > extractor.n_samples:
-        seconds = extractor.n_samples / extractor.sampling_rate
-        raise MediaError(
-            f"audio of {longest / extractor.sampling_rate:.1f} s is longer than the "
-            f"{seconds:.0f} s that this model takes; set media.max_seconds to {seconds:.0f} or less"
-        )
-    return {"max_length": min(longest + extractor.n_fft, extractor.n_samples)}
 
 
 def _trim_audio(features: dict[str, Tensor]) -> None:

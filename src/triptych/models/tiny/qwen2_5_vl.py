@@ -1,4 +1,4 @@
-"""A toy-size Qwen2.5-VL, built offline; see `triptych.models.tiny`, whose sizes it has."""
+"""A toy-size Qwen2.5-VL."""
 
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,14 @@ from transformers import (
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from triptych.models import pil_processor
-from triptych.models.tiny import (
+from triptych.models.tiny.sizes import (
     TinyConfig,
-    build_tokenizer,
-    chat_template,
     pixel_limits,
     text_sizes,
     vision_sizes,
     with_random_weights,
 )
+from triptych.models.tiny.tokenization import chat_template, media_ids, train_tokenizer
 
 MEDIA_TOKENS = {
     "image_token": "<|image_pad|>",
@@ -36,10 +35,12 @@ CHAT_TEMPLATE = chat_template(
 POSITIONS_PER_SECOND = 2  # as in the published models
 
 
-def build_tiny_vl(folder: str | Path, seed: int = 0, config: TinyConfig | None = None) -> Path:
+def build_tiny_qwen2_5_vl(
+    folder: str | Path, seed: int = 0, config: TinyConfig | None = None
+) -> Path:
     """Build model, tokenizer and processor from ``seed`` and save them to ``folder``."""
     config = config or TinyConfig()
-    tokenizer = build_tokenizer(MEDIA_TOKENS)
+    tokenizer = train_tokenizer(MEDIA_TOKENS)
     folder = Path(folder)
     _build_model(tokenizer, config, seed).save_pretrained(folder)
     _build_processor(tokenizer, config).save_pretrained(folder)
@@ -59,13 +60,9 @@ def _build_processor(tokenizer: PreTrainedTokenizerFast, config: TinyConfig) -> 
 def _build_model(
     tokenizer: PreTrainedTokenizerFast, config: TinyConfig, seed: int
 ) -> Qwen2_5_VLForConditionalGeneration:
-    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in MEDIA_TOKENS.items()}
     model_config = Qwen2_5_VLConfig(
         vision_config={**vision_sizes(config), "tokens_per_second": POSITIONS_PER_SECOND},
         text_config={**text_sizes(tokenizer, config), "bos_token_id": None},
-        image_token_id=ids["image_token"],
-        video_token_id=ids["video_token"],
-        vision_start_token_id=ids["vision_bos_token"],
-        vision_end_token_id=ids["vision_eos_token"],
+        **media_ids(tokenizer, MEDIA_TOKENS),
     )
     return with_random_weights(Qwen2_5_VLForConditionalGeneration, model_config, tokenizer, seed)
