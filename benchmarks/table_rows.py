@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 from benchmarks.gpu_report import within_noise
 from benchmarks.harness import MedianInterval, Spread, figure
+from benchmarks.plan import named
+from benchmarks.plan_run import Case
 from benchmarks.update import Shape
 
 Record: TypeAlias = dict[str, Any]
@@ -181,6 +183,19 @@ def _step(record: Record) -> Iterator[Row]:
         )
 
 
+def _plan(record: Record) -> Iterator[Row]:
+    for one in record["runs"]:
+        for unit, name in (("mib", "MiB"), ("s", "CPU s")):
+            measured, planned = one[f"measured_{unit}"], one[f"planned_{unit}"]
+            off, bound = planned / measured - 1, record["within"][unit]
+            yield Row(
+                f"{name}, planned and measured: {named(Case(**one['case']))}",
+                f"{figure(planned)}, {figure(measured)}: {off:+.0%}",
+                f"within {bound:.0%}",
+                "met" if abs(off) <= bound else "missed",
+            )
+
+
 def _gpu(record: Record) -> Iterator[Row]:
     for case in record["cases"]:
         what = f"{case['kind']}: {case['model']}, {Shape(**case['shape'])}"
@@ -206,6 +221,7 @@ BENCHMARKS = (
     Benchmark(
         "gpu", "the sizes of 7B and 3B on one CUDA device", _gpu, "make gpu-check PYTHON=python3"
     ),
+    Benchmark("plan", "memory and time as planned, beside the run", _plan),
     Benchmark("log_probs", "log-probs in chunks, beside all logits at once", _log_probs),
     Benchmark("towers", "frozen towers: once per prompt, or in each forward", _towers),
     Benchmark("necessity", "the necessity reward, beside rollout and update", _necessity),

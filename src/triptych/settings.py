@@ -54,11 +54,33 @@ _Loader.add_implicit_resolver(
 def load_yaml(path: Path) -> tuple[Tree, Labels]:
     """Read a YAML file of `key: value` lines, and where each key stands.
 
-    A key given twice is an error, since YAML would drop the first value without a word.
+    A line `extends: other.yaml` takes in another file, named from where this one stands; a key of
+    this file replaces that of the other as a whole. A key given twice is an error, since YAML would
+    drop the first value without a word.
 
     Raises:
-        ConfigError: the file cannot be read, is not YAML, or is not a mapping.
+        ConfigError: a file cannot be read, is not YAML, is not a mapping, or extends itself.
     """
+    return _load_layers(path, ())
+
+
+def _load_layers(path: Path, above: tuple[Path, ...]) -> tuple[Tree, Labels]:
+    """A file with those that it extends; `above` are those that lead to it."""
+    chain = (*above, path)
+    if path.resolve() in [one.resolve() for one in above]:
+        raise ConfigError(f"{path}: extends itself ({' -> '.join(map(str, chain))})")
+    tree, labels = _load_file(path)
+    if "extends" not in tree:
+        return tree, labels
+    label, other = labels.pop(("extends",)), tree.pop("extends")
+    if not isinstance(other, str) or not other:
+        raise ConfigError(f"{label} must be the name of a YAML file")
+    below, below_labels = _load_layers(path.parent / other, chain)
+    kept = {key: text for key, text in below_labels.items() if key[0] not in tree}
+    return {**below, **tree}, {**kept, **labels}
+
+
+def _load_file(path: Path) -> tuple[Tree, Labels]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
