@@ -1,12 +1,14 @@
-"""`triptych data convert PATH OUT`: a data set in any known form as one JSONL file of samples."""
+"""`triptych data convert PATH OUT`: a data set in any known form as one file of samples."""
 
 import re
 from collections import Counter
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from triptych.cli.config import argument
+from triptych.data.media import MediaBudget
 from triptych.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,6 +20,15 @@ _SHOWN = 10
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
+class Target(StrEnum):
+    """The form of what is written."""
+
+    NATIVE = "native"
+    """JSONL, one sample a line: what the other commands read."""
+    VERL = "verl"
+    """A Parquet file of prompts for verl, without sound."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConvertConfig:
     """What is converted, and how it is read."""
@@ -26,7 +37,12 @@ class ConvertConfig:
     """The data set: a JSON, JSONL, CSV, TSV or Parquet file; a YAML list of such, with json_path,
     data_root and sampling_strategy; a folder that datasets saved; or hf:NAME:SPLIT on the hub."""
     out: Path = argument()
-    """JSONL file for the samples; one that is there is replaced. Media stay where they are."""
+    """File for the samples; one that is there is replaced. Media stay where they are."""
+    to: Target = Target.NATIVE
+    """What is written: native, a JSONL file; or verl, a Parquet file of prompts for verl."""
+    media: MediaBudget = MediaBudget()
+    """How much of each video and image verl is told to take (--to verl; fps, max_frames and
+    max_pixels)."""
     form: str | None = None
     """Form of the records: native, video_r1, humanomni, social_iq, daily_omni, worldsense, chat or
     columns. By default it is told from their fields."""
@@ -50,6 +66,8 @@ class ConvertConfig:
 def run(config: ConvertConfig) -> int:
     """Write a data set, whatever its form, as the JSONL file that the other commands read.
 
+    Or, by --to verl, as the prompts that verl reads.
+
     Fields that Triptych does not know are kept under "extra". A record that is no sample is left
     out, and listed with its cause in OUT.rejected.jsonl; then the exit code is 1.
     """
@@ -71,7 +89,12 @@ def run(config: ConvertConfig) -> int:
     _show_problems(dataset.problems)
     if not dataset.samples:
         raise DataError(f"{config.path}: no record is a sample, so nothing is written")
-    write_samples(config.out, dataset.samples)
+    if config.to == Target.VERL:
+        from triptych.integrations.verl_data import write_prompts
+
+        write_prompts(config.out, dataset.samples, config.media)
+    else:
+        write_samples(config.out, dataset.samples)
     if dataset.problems:
         write_lines(rejected, (vars(problem) for problem in dataset.problems))
     else:

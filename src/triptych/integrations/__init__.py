@@ -1,0 +1,1 @@
+"""Triptych's rewards and credit inside other training frameworks, one file per framework."""
