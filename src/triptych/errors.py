@@ -9,6 +9,10 @@ class TriptychError(Exception):
     """Root of all errors that Triptych raises on purpose."""
 
 
+class Preempted(TriptychError):
+    """A run was asked to stop, wrote a checkpoint, and stopped. Nothing is wrong."""
+
+
 class ConfigError(TriptychError):
     """A setting is unknown, missing or contradicts another."""
 

@@ -7,7 +7,7 @@ reader never meets half a file, and an interrupted process loses at most its las
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -55,10 +55,45 @@ def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 
 
 def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Append objects to a file, one a line."""
+    """Append objects to a file, one a line.
+
+    Raises:
+        DataError: the file cannot be written, as on a full disk.
+    """
     text = "".join(_line(record) for record in records)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def sync_file(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def keep_lines(path: Path, keep: Callable[[Record], bool]) -> None:
+    """Drop the objects that `keep` refuses. The file may be larger than memory.
+
+    Raises:
+        DataError: a line is not a JSON object.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}{_LEFTOVER}")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            for record in read_lines(path):
+                if keep(record):
+                    file.write(_line(record))
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ Where several processes train together, all may call everything here, and the fi
 import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -30,8 +31,10 @@ from triptych.files import (
     append_lines,
     drop_torn_line,
     is_leftover,
+    keep_lines,
     read_json,
     read_lines,
+    sync_file,
     write_json,
     write_lines,
     write_text,
@@ -42,6 +45,7 @@ Config = TypeVar("Config")
 P = ParamSpec("P")
 
 _PACKAGES = ("torch", "transformers", "accelerate", "av", "numpy")
+_OPTIONAL_PACKAGES = ("peft", "bitsandbytes")
 _BLOCK = 1 << 20
 
 
@@ -202,6 +206,13 @@ class RunFolder:
             write_json(self.environment_path, {**environment, "skipped": notes})
 
     @_first_process_only
+    def sync(self) -> None:
+        """Bring metrics and rollouts to the disk: what is before a checkpoint is not made again."""
+        for path in (self.metrics_path, self.rollouts_path):
+            if path.exists():
+                sync_file(path)
+
+    @_first_process_only
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write results.json anew."""
         write_json(self.results_path, results)
@@ -223,12 +234,10 @@ class RunFolder:
         for path in (self.metrics_path, self.rollouts_path):
             if not path.exists():
                 continue
-            kept = [
-                record
-                for record in read_lines(path)
-                if record["step"] <= step or phase not in (None, record.get("phase"))
-            ]
-            write_lines(path, kept)
+            keep_lines(
+                path,
+                lambda record: record["step"] <= step or phase not in (None, record.get("phase")),
+            )
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -306,6 +315,11 @@ def _environment(seed: int, data: Sequence[Path]) -> Record:
             "triptych": triptych.__version__,
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in _PACKAGES},
+            **{
+                name: importlib.metadata.version(name)
+                for name in _OPTIONAL_PACKAGES
+                if importlib.util.find_spec(name)
+            },
         },
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),

@@ -240,6 +240,7 @@ def test_what_a_model_writes_cannot_steer_the_terminal(
     assert out == "␛[2J\ufffd2J ␇</thi\n"  # and the end is not held back for ever
 
 
+@pytest.mark.slow
 def test_what_the_budget_cuts_is_said_on_standard_error(tiny_folder: Path, files: Path) -> None:
     """In a process of its own: here, pytest takes what is logged."""
     command = [sys.executable, "-m", "triptych", "ask", str(tiny_folder), str(files / "film.mp4")]

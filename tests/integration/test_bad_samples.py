@@ -6,13 +6,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from triptych.cli import training
 from triptych.cli.main import main
 from triptych.data.policy import OnBadSample
 from triptych.data.sample import Media, MediaKind, Sample, read_samples, write_samples
@@ -163,22 +161,17 @@ def test_completions_that_skip_go_on_with_the_samples_that_they_began_with(
     assert out.read_bytes() == whole
 
 
-@pytest.fixture
-def _short_validation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "measure_on", partial(training.measure_on, max_new_tokens=4))
-
-
-@pytest.mark.usefixtures("_short_validation")
-@pytest.mark.parametrize("command", ["sft", pytest.param("grpo", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["sft", "grpo"])
 def test_validation_data_are_skipped_as_training_data_are(
     command: str, tiny_folder: Path, clips_folder: Path, data: Path, tmp_path: Path
 ) -> None:
     sizes = {
         "sft": ["--batch-size", "6", "--num-epochs", "1"],
-        "grpo": ["--max-steps", "1", "--prompts-per-step", "1", "--num-generations", "2",
-                 "--max-new-tokens", "4"],
+        "grpo": ["--max-steps", "1", "--prompts-per-step", "1", "--num-generations", "2"],
     }  # fmt: skip
     words = ["--model", str(tiny_folder), "--train", str(clips_folder / "validation.jsonl"),
+             "--max-new-tokens", "4",
              "--validation", str(data), "--eval-steps", "1", *sizes[command]]  # fmt: skip
     assert main([command, str(tmp_path / "stops"), *words]) == 1
     run = RunFolder(tmp_path / "skips")
@@ -194,13 +187,14 @@ def test_validation_data_are_skipped_as_training_data_are(
     assert main([command, str(tmp_path / "few"), *words, *SKIP[:2], "--max-bad-share", "0.1"]) == 1
 
 
-@pytest.mark.usefixtures("_short_validation")
+@pytest.mark.slow
 def test_a_resumed_run_measures_on_what_it_measured_on(
     tiny_folder: Path, clips_folder: Path, data: Path, damaged: list[Sample], tmp_path: Path
 ) -> None:
     words = ["sft", str(tmp_path / "run"), "--model", str(tiny_folder), *SKIP,
              "--train", str(clips_folder / "validation.jsonl"), "--batch-size", "6",
-             "--validation", str(data), "--eval-steps", "1", "--save-steps", "1"]  # fmt: skip
+             "--validation", str(data), "--eval-steps", "1", "--save-steps", "1",
+             "--max-new-tokens", "4"]  # fmt: skip
     assert main([*words, "--num-epochs", "1"]) == 0
     damaged[2].media[0].path.write_bytes(damaged[3].media[0].path.read_bytes())
     run = RunFolder(tmp_path / "run")

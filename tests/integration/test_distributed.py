@@ -1,74 +1,136 @@
-"""Two processes make the step of one: the loss counts the tokens of all ranks."""
+"""Several processes make the steps of one, whole (DDP) or sharded (FSDP2).
 
-import os
-import socket
-import subprocess
-import sys
+Every step sees samples without media, with sound alone, with pictures alone and with both: the
+processes have different ones of them.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import distributed_runs
 import pytest
 import torch
-from replay import ReplayEngine
+from distributed_runs import launch
+from fsdp_on_cpu import environment_of
+from safetensors.torch import load_file
 
-from triptych.data.sample import read_samples
-from triptych.models import OmniModel
-from triptych.rewards import rule_rewards
 from triptych.runs import RunFolder
-from triptych.training.credit import Scale
-from triptych.training.grpo import GRPOConfig, GRPOTrainer
-from triptych.training.sft import SFTConfig, train_sft
+
+Work = Callable[[Path, Path, Path], None]
 
 
-def train(model_folder: Path, data: Path, folder: Path) -> None:
-    """Two optimizer steps of SFT, then two of GRPO, in however many processes there are."""
-    # Double precision: Adam's first step is the gradient's sign, and noise has one too.
-    model = OmniModel.from_pretrained(model_folder).double()
-    samples = read_samples(data)
-    run = RunFolder(folder)
-    sft = SFTConfig(batch_size=4, micro_batch_size=1, max_steps=2, learning_rate=1e-3)
-    train_sft(model, samples, sft, run)
-    grpo = GRPOConfig(
-        prompts_per_step=4, groups_per_micro_batch=1, num_generations=4, max_steps=2,
-        learning_rate=1e-3, scale=Scale.BATCH, save_steps=1,
-    )  # fmt: skip
-    engine = ReplayEngine(model)
-    GRPOTrainer(model, samples, rule_rewards(), grpo, run, engine=engine).fit()
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    (file,) = [f for f in folder.glob("*.safetensors")]
+    loaded: dict[str, torch.Tensor] = load_file(file)
+    return loaded
 
 
-def launch(processes: int, *arguments: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes),
-        "--master-port", str(port), __file__, *map(str, arguments),
-    ]  # fmt: skip
-    paths = [str(Path(__file__).parents[2] / "src"), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+def check_equal(one: Path, several: Path, phase: str) -> None:
+    """The same gradients, weights and metrics."""
+    for name in (f"{phase}-gradients.pt", f"models/{phase}"):
+        read: Any = torch.load if name.endswith(".pt") else weights
+        expected, found = read(one / name), read(several / name)
+        assert expected.keys() == found.keys()
+        for key, value in expected.items():
+            torch.testing.assert_close(found[key], value, rtol=0, atol=1e-6, msg=f"{name}: {key}")
+    lines = [RunFolder(run).metrics(phase) for run in (one, several)]
+    assert lines[0]
+    for first, second in zip(*lines, strict=True):
+        assert first.keys() == second.keys()
+        for name in first:
+            if not name.startswith("seconds") and name != "phase":
+                assert second[name] == pytest.approx(first[name], abs=1e-5), name
+
+
+@pytest.fixture
+def data(clips_folder: Path) -> Path:
+    return clips_folder / "cold-start.jsonl"
+
+
+def alone(work: Work, *paths: Path) -> Path:
+    *_, folder = paths
+    folder.mkdir()
+    work(*paths)
+    return folder
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(tiny_folder: Path, clips_folder: Path, tmp_path: Path) -> None:
-    data = clips_folder / "cold-start.jsonl"
-    runs = {1: RunFolder.create(tmp_path / "one"), 2: RunFolder.create(tmp_path / "two")}
-    train(tiny_folder, data, runs[1].path)
-    launch(2, tiny_folder, data, runs[2].path)
-    for phase in ("sft", "grpo"):
-        one, two = (OmniModel.from_pretrained(runs[n].path / "models" / phase) for n in (1, 2))
-        for name, value in one.state_dict().items():
-            torch.testing.assert_close(two.state_dict()[name], value, rtol=0, atol=1e-6)
-        lines = [runs[n].metrics(phase) for n in (1, 2)]
-        for first, second in zip(*lines, strict=True):
-            names = [n for n in first if not n.startswith("seconds") and n != "phase"]
-            for name in names:
-                assert second[name] == pytest.approx(first[name], abs=1e-5), name
-    checkpoint = runs[2].path / "checkpoints" / "grpo" / "checkpoint-2"
-    assert (checkpoint / "rng_state_1.pth").is_file()
+def test_sharded_processes_equal_one(tiny_folder: Path, data: Path, tmp_path: Path) -> None:
+    """The short one of these tests: one step, from a checkpoint that they write to its model."""
+    one = alone(distributed_runs.begin, tiny_folder, data, tmp_path / "one")
+    (tmp_path / "two").mkdir()
+    launch(2, "fsdp2", "begin", tiny_folder, data, tmp_path / "two")
+    check_equal(one, tmp_path / "two", "sft")
+    gradients = torch.load(one / "sft-gradients.pt")
+    for tower in ("visual", "audio_tower"):  # had media on one of the processes
+        assert any(tower in name and gradients[name].abs().max() > 0 for name in gradients)
 
 
-if __name__ == "__main__":
-    model_folder, data, folder = map(Path, sys.argv[1:])
-    torch.set_num_threads(1)
-    train(model_folder, data, folder)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", distributed_runs.KINDS)
+@pytest.mark.parametrize(
+    ("work", "phases"),
+    [
+        (distributed_runs.both, ("sft", "grpo")),
+        (distributed_runs.rollouts, ("grpo",)),
+        (distributed_runs.adapter, ("sft", "grpo")),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_processes_equal_one(
+    work: Work, phases: tuple[str, ...], kind: str, tiny_folder: Path, data: Path, tmp_path: Path
+) -> None:
+    one = alone(work, tiny_folder, data, tmp_path / "one")
+    (tmp_path / "two").mkdir()
+    launch(2, kind, work.__name__, tiny_folder, data, tmp_path / "two")
+    for phase in phases:
+        check_equal(one, tmp_path / "two", phase)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("first", "then"), [("one", "fsdp2"), ("fsdp2", "one"), ("fsdp2", "ddp")])
+def test_a_run_goes_on_sharded_otherwise(
+    first: str, then: str, tiny_folder: Path, data: Path, tmp_path: Path
+) -> None:
+    """Its second step needs the optimizer's state of the first."""
+    paths = (tiny_folder, data, tmp_path / "run")
+    whole = (tiny_folder, data, tmp_path / "whole")
+    for folder in (paths[-1], whole[-1]):
+        folder.mkdir()
+    distributed_runs.go_on(*whole)
+    for kind, work in ((first, distributed_runs.begin), (then, distributed_runs.go_on)):
+        if kind == "one":
+            work(*paths)
+        else:
+            launch(2, kind, work.__name__, *paths)
+    expected, found = (weights(run[-1] / "models" / "sft") for run in (whole, paths))
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_half_precision_stops_before_the_loss(
+    tiny_folder: Path, data: Path, tmp_path: Path
+) -> None:
+    launch(2, "fsdp2", "half", tiny_folder, data, tmp_path)
+    assert (tmp_path / "formats").read_text() == "torch.float32"
+    assert {value.dtype for value in weights(tmp_path / "models" / "sft").values()} == {
+        torch.float32
+    }
+    (line,) = RunFolder(tmp_path).metrics("sft")
+    assert 0 < line["loss"] < 20
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ("ddp.yaml", {}),
+        ("fsdp2.yaml", {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}),
+        ("multi_node.yaml", {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}),
+    ],
+)
+def test_accelerate_understands_our_files(config: str, expected: dict[str, str]) -> None:
+    told = environment_of(config)
+    assert expected.items() <= told.items()
+    assert bool(expected) == ("FSDP_VERSION" in told)

@@ -144,6 +144,7 @@ def test_one_batch_equals_accumulated_micro_batches(
         torch.testing.assert_close(gradients[1][name], whole, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_accumulation_leaves_the_parameters_equal(
     tiny_folder: Any, samples: list[Sample], replay_trainer: Build
 ) -> None:

@@ -67,7 +67,11 @@ class KeepTokens(TrainerCallback):
 
 @pytest.mark.parametrize(
     ("enforce", "bf16"),
-    [(Enforce.STAGES, False), (Enforce.STAGES, True), (Enforce.STAGES_AND_ANSWER, False)],
+    [
+        (Enforce.STAGES, False),
+        pytest.param(Enforce.STAGES, True, marks=pytest.mark.slow),
+        (Enforce.STAGES_AND_ANSWER, False),
+    ],
 )
 def test_every_rollout_is_valid_and_within_budget(
     tiny: OmniModel, samples: list[Sample], run: RunFolder, enforce: Enforce, bf16: bool

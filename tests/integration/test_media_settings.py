@@ -7,6 +7,7 @@ import pytest
 from triptych.cli.main import main
 
 
+@pytest.mark.slow
 def test_workers_and_cache_do_not_change_what_a_model_says(
     tiny_folder: Path, clips_folder: Path, tmp_path: Path
 ) -> None:

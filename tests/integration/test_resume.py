@@ -12,9 +12,10 @@ from triptych.data.sample import Sample
 from triptych.errors import ConfigError
 from triptych.models import OmniModel
 from triptych.runs import RunFolder
+from triptych.training.checkpoints import CheckpointError, weights_fingerprint
 from triptych.training.grpo import GRPOConfig, GRPOTrainer
 from triptych.training.sft import SFTConfig, SFTTrainer
-from triptych.training.trainer import StageTrainer, last_checkpoint
+from triptych.training.trainer import StageTrainer
 
 STEPS, STOP = 4, 3
 
@@ -63,7 +64,15 @@ MAKERS = {
 }
 
 
-@pytest.mark.parametrize("name", list(MAKERS))
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sft",
+        "mid_cycle",
+        pytest.param("one_iteration", marks=pytest.mark.slow),
+        pytest.param("scheduled", marks=pytest.mark.slow),
+    ],
+)
 def test_resumed_equals_uninterrupted(
     name: str, tiny_folder: Path, samples: list[Sample], tmp_path: Path
 ) -> None:
@@ -117,28 +126,66 @@ def test_resume_without_a_checkpoint_begins_anew(
     assert len(run.metrics("other")) == 1
 
 
-def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    assert last_checkpoint(tmp_path / "nowhere") is None
-    for step, complete in ((9, True), (10, True), (11, False)):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        (folder / "model.safetensors").touch()
-        if complete:
-            (folder / "trainer_state.json").touch()
-    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+def test_damaged_checkpoints_are_passed_over_by_name(
+    tiny_folder: Path, samples: list[Sample], run: RunFolder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def make() -> StageTrainer:
+        return grpo(2)(OmniModel.from_pretrained(tiny_folder), samples[:6], run)
+
+    whole = make().fit().model_path / "model.safetensors"
+    expected = whole.read_bytes()
+    rollouts, metrics = list(run.rollouts()), run.metrics()
+    folder = run.path / "checkpoints" / "grpo"
+    torn = folder / "checkpoint-4" / "model.safetensors"
+    torn.write_bytes(torn.read_bytes()[:-1])
+    (folder / "checkpoint-3" / "rollout_0.pt").unlink()
+    capfd.readouterr()
+    make().fit(resume=True)
+    told = " ".join(capfd.readouterr().err.split())
+    assert f"grpo: goes on after step 2, from {folder / 'checkpoint-2'}; checkpoint-4" in told
+    size = len(expected)
+    assert f"(model.safetensors has {size - 1} bytes, {size} were written)" in told
+    assert "checkpoint-3 passed over (rollout_0.pt is missing)" in told
+    assert whole.read_bytes() == expected
+    assert list(run.rollouts()) == rollouts
+    assert [line["loss"] for line in run.metrics()] == [line["loss"] for line in metrics]
+    for manifest in folder.glob("*/manifest.json"):
+        manifest.unlink()
+    with pytest.raises(
+        CheckpointError, match=r"no checkpoint can be used: checkpoint-4: .*never finished"
+    ):
+        make().fit(resume=True)
+    assert list(run.rollouts()) == rollouts, "nothing is dropped before it is known where to go on"
 
 
-def test_other_data_or_iterations_are_refused_in_mid_cycle(
+def test_a_run_that_began_otherwise_is_refused(
     tiny_folder: Path, samples: list[Sample], run: RunFolder
 ) -> None:
     stopped = grpo(2)(OmniModel.from_pretrained(tiny_folder), samples[:6], run)
     stopped.add_callback(StopAfter(STOP))
     stopped.fit()
-    changed = grpo(2)(OmniModel.from_pretrained(tiny_folder), samples[6:12], run)
+
+    def resume(make: Make, few: list[Sample] = samples[:6], folder: Path = tiny_folder) -> None:
+        make(OmniModel.from_pretrained(folder), few, run).fit(resume=True)
+
     with pytest.raises(ConfigError, match=r"in the middle of a rollout on .* but the data now"):
-        changed.fit(resume=True)
-    checkpoint = last_checkpoint(run.path / "checkpoints" / "grpo")
-    assert checkpoint is not None
-    (checkpoint / "rollout_0.pt").unlink()
-    with pytest.raises(ConfigError, match="resume with the num_iterations"):
-        grpo(2)(OmniModel.from_pretrained(tiny_folder), samples[:6], run).fit(resume=True)
+        resume(grpo(2), samples[6:12])
+    with pytest.raises(ConfigError, match=r"with num_iterations = 2, now it is 1: data would be"):
+        resume(grpo(1))
+    with pytest.raises(ConfigError, match=r"with usable samples = 6, now it is 5"):
+        resume(grpo(2), samples[:5])
+    with pytest.raises(ConfigError, match=r"began from other weights; pass the model that"):
+        resume(grpo(2), folder=run.path / "models" / "grpo")
+
+
+def test_with_new_tokens_it_begins_from_the_same_model_every_time(tiny_folder: Path) -> None:
+    prints = set()
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model = OmniModel.from_pretrained(tiny_folder)
+        model.add_stage_tokens()
+        prints.add(weights_fingerprint(model))
+        rows = model.thinker.get_input_embeddings().weight[-6:]
+        assert rows.std(0).min() > 0
+        prints.add(str(rows.sum().item()))
+    assert len(prints) == 2

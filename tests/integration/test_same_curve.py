@@ -9,7 +9,7 @@ without telling anything about the update.
 Shapes: P prompt tokens, L tokens of a packed row, N completion tokens, 3 rope axes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,9 @@ class Unshared(OmniModel):
         targets_N: Tensor,
         allowed: AllowedTokens | None = None,
         temperature: float = 1.0,
+        idle: Mapping[str, Mapping[str, Tensor]] | None = None,
     ) -> OmniOutput:
+        assert not idle
         (group,) = layout  # whose media all features are
         ends = accumulate(group.completions, initial=group.prompt)
         prompt = torch.arange(group.prompt)
@@ -59,10 +61,10 @@ class Unshared(OmniModel):
             row = torch.cat([prompt, torch.arange(start, end)])
             positions_3P = position_ids_3L[:, row].clone()
             positions_3P[:, group.prompt :] += self.shift
-            hidden_1PH = self.decoder(
-                inputs_embeds=self.embed(input_ids_L[row], features)[None],
-                position_ids=positions_3P[:, None],
+            hidden_1PH = self.decode(
+                positions_3P[:, None],
                 use_cache=False,
+                **self.embed(input_ids_L[None, row], features).keywords(),
             ).last_hidden_state
             states.append(hidden_1PH[0, group.prompt - 1 : -1])
         return self.score(torch.cat(states), targets_N, allowed, temperature)
@@ -122,7 +124,7 @@ def test_reinforcement(
             prompts_per_step=2, groups_per_micro_batch=groups_of(way),
         )  # fmt: skip
         if not isinstance(way, Attention):
-            assert trainer.reference is not None
+            assert isinstance(trainer.reference, OmniModel)
             trainer.reference.__class__ = way
         trainer.fit()
         curves[way] = losses(run)

@@ -126,7 +126,7 @@ def test_a_judge_replies_while_the_rollout_goes_on_and_the_reference_is_computed
     with JudgeServer(answer=reply) as server, Judge(config(server.url)) as judge:
         engine = Patient(LocalEngine(tiny, max_sequences=GROUP), asked)
         trainer = judged_trainer(tiny, samples, run, judge, engine)
-        assert trainer.reference is not None
+        assert isinstance(trainer.reference, OmniModel)
         trainer.reference.register_forward_hook(lambda *_: referred.set())
         trainer.fit()
         assert server.most_at_once > 1

@@ -137,7 +137,7 @@ def test_gradient_checkpointing_changes_nothing(
     ("settings", "error", "message"),
     [
         ({"batch_size": 5, "micro_batch_size": 2}, ConfigError, "make the first a multiple of 2"),
-        ({"freeze": ("nose",)}, ModelError, "no tower 'nose'"),
+        ({"freeze": ("nose",)}, ModelError, "no module 'nose'"),
         ({"eval_steps": 1}, ConfigError, "nothing to evaluate on"),
     ],
 )

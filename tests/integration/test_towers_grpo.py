@@ -70,7 +70,7 @@ def test_frozen_towers_run_once_for_each_prompt(
     tiny.encoder._cache_bytes = 0
     runs = counting(tiny)
     trainer, _ = train(tiny, clips[:4], tmp_path / "run", freeze=("vision", "audio"))
-    assert trainer.reference is not None
+    assert isinstance(trainer.reference, OmniModel)
     assert runs == {"vision": 4, "audio": 4}  # two rollouts on two prompts
 
 
@@ -91,7 +91,7 @@ def test_a_trained_tower_runs_in_each_forward(
     # The prefill of the rollout, and for both micro-batches the log-probs of the old policy and of
     # the reference, by a tower of its own, and two updates.
     assert runs == {"vision": 1 + 2 * (1 + 1 + 2), "audio": 2}
-    assert trainer.reference is not None
+    assert isinstance(trainer.reference, OmniModel)
     of_reference = trainer.reference.thinker.get_submodule(tiny.family.towers["vision"])
     of_policy = tiny.thinker.get_submodule(tiny.family.towers["vision"])
     pairs = zip(of_reference.parameters(), of_policy.parameters(), strict=True)

@@ -168,6 +168,7 @@ def judged(seen: Seen) -> Answer:
     return Answer(200, completion(json.dumps(marks)))
 
 
+@pytest.mark.slow
 def test_a_judge_and_a_trained_scorer(
     train: Any, questions: Sequence[Sample], clips_folder: Path, tmp_path: Path
 ) -> None:

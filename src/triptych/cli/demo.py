@@ -61,7 +61,7 @@ def _reinforced(**changes: Any) -> GRPOConfig:
         "groups_per_micro_batch": 12,
         "max_new_tokens": MAX_NEW_TOKENS,
         "eval_steps": 10,
-        "best_metric": "eval_combined",
+        "best_metric": "reward/combined",
         "rollouts_every": 5,
         "rollout_groups": 2,
     }
@@ -113,7 +113,7 @@ class DemoConfig:
             batch_size=12,
             micro_batch_size=12,
             eval_steps=10,
-            best_metric="eval_combined",
+            best_metric="reward/combined",
         )
     )
     """More supervised fine-tuning on the same prompts: the plain baseline."""
@@ -325,6 +325,8 @@ class Demo:
     def validation_hook(self) -> "Evaluate":
         from triptych.cli.training import measure_on
         from triptych.data.policy import FailurePolicy
+        from triptych.generation import SamplingConfig
 
         samples = self.samples("validation")
-        return measure_on(samples, FailurePolicy(), self.folder, MAX_NEW_TOKENS)
+        sampling = SamplingConfig(max_new_tokens=MAX_NEW_TOKENS, temperature=0)
+        return measure_on(samples, FailurePolicy(), self.folder, sampling)

@@ -1,12 +1,13 @@
 """`triptych COMMAND ...`: finds the command, reads its config, runs it, reports errors.
 
 Exit codes: 0 done, 1 a TriptychError, 2 wrong usage or config, 130 interrupted by Ctrl-C, 141 there
-is no one who reads the output.
+is no one who reads the output, 143 a run that was asked to stop and left a checkpoint.
 """
 
 import importlib
 import inspect
 import os
+import shlex
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 from triptych import __doc__ as about
 from triptych import __version__
 from triptych.cli.config import parse
-from triptych.errors import ConfigError, TriptychError
+from triptych.errors import ConfigError, Preempted, TriptychError
 from triptych.settings import did_you_mean, to_yaml
 
 
@@ -47,6 +48,7 @@ COMMANDS = (
         "triptych.cli.clips:make",
         "write the synthetic human-intention clips and their questions",
     ),
+    Command("tiny", "triptych.cli.tiny:run", "build a toy model of any family, without a download"),
     Command(
         "data check",
         "triptych.cli.data_check:run",
@@ -69,6 +71,7 @@ COMMANDS = (
     ),
     Command("sft", "triptych.cli.sft:run", "cold-start a model on reference completions"),
     Command("grpo", "triptych.cli.grpo:run", "reinforce a model with a reward per stage"),
+    Command("plan", "triptych.cli.plan:run", "say what a run will need, and what would fit"),
     Command(
         "reward train",
         "triptych.cli.reward:train",
@@ -104,6 +107,7 @@ COMMANDS = (
         "triptych.cli.generate:run",
         "write completions of a data set as JSONL",
     ),
+    Command("export", "triptych.cli.export:run", "merge an adapter into an ordinary model folder"),
     Command("grammar", "triptych.cli.grammar:run", "print the format as servers take it"),
     Command("report", "triptych.cli.report:run", "write a run as one HTML page"),
 )
@@ -120,6 +124,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as in `triptych --help | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
         return 141
+    except Preempted as stop:
+        if os.environ.get("RANK", "0") == "0":
+            again = words if "--resume" in words else [*words, "--resume"]
+            print(f"triptych: {stop}. Go on by: triptych {shlex.join(again)}", file=sys.stderr)
+        return 143
     except (TriptychError, OSError) as error:
         if debug:
             raise

@@ -1,5 +1,6 @@
 """What the commands that run a model have in common: how to load it, how to sample from it."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -58,6 +59,8 @@ class ModelConfig:
     """Where the model runs; auto takes a GPU when there is one."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the weights."""
+    quantize: Literal["none", "4bit", "8bit"] = "none"
+    """Hold the text decoder's weights in 4 or 8 bits (bitsandbytes); to train, set lora.rank."""
     attention: Literal["prefix", "mask"] = "prefix"
     """How completions look back at the prompt that they share, in training: prefix computes only
     the scores that count; mask is slower, for models whose attention cannot be replaced."""
@@ -112,6 +115,19 @@ def load_data(config: ModelConfig, path: Path) -> "list[Sample]":
     return with_own_sound(samples) if config.audio_in_video else samples
 
 
+def device_of_process(asked: str) -> str:
+    """The device of this process: of several on a machine, each has a GPU of its own."""
+    import torch
+
+    device = asked
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and "LOCAL_RANK" in os.environ:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)
+    return device
+
+
 def load_model(
     config: ModelConfig,
     path: str | Path | None = None,
@@ -126,15 +142,16 @@ def load_model(
     from triptych.models import LoadOptions, OmniModel
     from triptych.models.prefix_attention import Attention
     from triptych.models.prompt import PromptEncoder
+    from triptych.models.quantization import Quantize
 
     pool = DecodePool(config.decode)  # its workers start while the model is being loaded
-    device = config.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of_process(config.device)
     model = OmniModel.from_pretrained(
         path or config.model,
         options=LoadOptions(
-            dtype=getattr(torch, config.dtype), attention=Attention(config.attention)
+            dtype=getattr(torch, config.dtype),
+            attention=Attention(config.attention),
+            quantize=Quantize(config.quantize),
         ),
         budget=config.media,
     )

@@ -18,8 +18,14 @@ class SftCommand(SFTConfig, ModelConfig):
     """Data set with full references, in any form that `triptych data convert` reads."""
     validation: Path | None = None
     """Data set to measure on every eval_steps."""
+    max_new_tokens: int = 1024
+    """Longest completion of the validation, in tokens."""
+    save_steps: int = 50
+    """Steps between two checkpoints, and one at the end; 0 writes none."""
     resume: bool = False
     """Go on from the last checkpoint in the run folder."""
+    dry_run: bool = False
+    """Check config, data, rewards and model, print what the run will need, and stop."""
 
 
 def run(config: SftCommand) -> None:
@@ -28,9 +34,13 @@ def run(config: SftCommand) -> None:
     The trained model is an ordinary folder, OUT/models/sft. With several GPUs:
     accelerate launch -m triptych sft OUT ...
     """
+    from triptych.cli.dry_run import dry_run
     from triptych.cli.training import start_run, validation_hook
     from triptych.training.sft import train_sft
 
+    if config.dry_run:
+        dry_run(config)
+        return
     samples = load_data(config, config.train)
     run_folder, model = start_run(config, config.out, [config.train], resume=config.resume)
     result = train_sft(

@@ -1,17 +1,21 @@
 """What the training commands have in common: the run folder, and measuring while training."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triptych.cli.model import load_data, load_model
 from triptych.data.policy import FailurePolicy, Ranks, RunSkips, usable_samples
 from triptych.runs import RunFolder
+from triptych.training.grpo_config import GRPOConfig
 
 if TYPE_CHECKING:
     from triptych.data.sample import Sample
+    from triptych.generation import SamplingConfig
     from triptych.models import OmniModel
     from triptych.training.trainer import Evaluate
+    from triptych.training.validation import Scoring
 
 
 def start_run(
@@ -31,31 +35,50 @@ def start_run(
     return run, model
 
 
-def validation_hook(config: Any, run: RunFolder) -> "Evaluate | None":
+def validation_hook(
+    config: Any, run: RunFolder, scoring: "Scoring | None" = None
+) -> "Evaluate | None":
     """What measures the live model on the validation data of a training command, if it has any.
 
+    Completions are greedy, as long as the config allows and held to what the config enforces.
     Samples that cannot be used are treated as in training: with on_bad_sample = skip they are left
     out, listed in skipped.jsonl under the phase "validation".
     """
+    from triptych.generation import SamplingConfig
+
     if config.validation is None:
         return None
-    return measure_on(load_data(config, config.validation), config, run)
+    if isinstance(config, GRPOConfig):
+        sampling = replace(config.sampling(), temperature=0)
+    else:
+        sampling = SamplingConfig(max_new_tokens=config.max_new_tokens, temperature=0)
+    return measure_on(load_data(config, config.validation), config, run, sampling, scoring)
 
 
 def measure_on(
-    samples: "Sequence[Sample]", policy: FailurePolicy, run: RunFolder, max_new_tokens: int = 512
+    samples: "Sequence[Sample]",
+    policy: FailurePolicy,
+    run: RunFolder,
+    sampling: "SamplingConfig",
+    scoring: "Scoring | None" = None,
 ) -> "Evaluate":
     """What measures the live model on samples.
 
-    It gives the means of all metrics, and "combined", the mean of the stage rewards with their
-    default weights, to choose a checkpoint by.
+    It gives the means of all metrics of an evaluation, and those that training logs of its rollouts
+    (`reward/NAME`, `reward/combined`, `unscored/NAME`), to choose a checkpoint by.
+
+    Args:
+        samples: what to answer.
+        policy: what is done about those that cannot be used.
+        run: where it is listed which these are.
+        sampling: how they are answered.
+        scoring: the rewards, by rule and with their default weights if it is left out.
     """
     from triptych.evaluation.runner import evaluate
-    from triptych.generation import SamplingConfig
     from triptych.generation.local import LocalEngine
-    from triptych.rewards.base import DEFAULT_WEIGHTS
+    from triptych.training.validation import Scoring
 
-    sampling = SamplingConfig(max_new_tokens=max_new_tokens, temperature=0)
+    scoring = scoring or Scoring.by_rule()
     usable: list[Sample] = []
 
     def measure(model: "OmniModel") -> Mapping[str, float]:
@@ -66,11 +89,11 @@ def measure_on(
                     samples, policy, model.encoder.outcomes, skips, resume=True, ranks=_ranks()
                 )
             )
-        result = evaluate(LocalEngine(model), usable, sampling, split="validation")
-        means = result.means("validation")
-        weights = {name: w for name, w in DEFAULT_WEIGHTS.items() if name in means}
-        total = sum(weight * means[name] for name, weight in weights.items())
-        return {**means, "combined": total / sum(weights.values())}
+        result = evaluate(
+            LocalEngine(model), usable, sampling, scoring.rewards, split="validation",
+            ranks=_ranks(),
+        )  # fmt: skip
+        return {**result.means("validation"), **scoring.means(usable, result.records)}
 
     return measure
 

@@ -9,6 +9,7 @@ from transformers import TrainingArguments
 
 from triptych.data.policy import FailurePolicy
 from triptych.errors import ConfigError
+from triptych.models.adapters import LoraSettings
 from triptych.training.steps import StepLayout
 
 Schedule: TypeAlias = Literal["constant", "linear", "cosine"]
@@ -35,7 +36,10 @@ class TrainingConfig(FailurePolicy):
     seed: int = 0
     """Order of the samples and everything that is drawn."""
     freeze: tuple[str, ...] = ()
-    """Media encoders that are not trained: vision, audio."""
+    """Modules that are not trained: the media encoders vision and audio, or others by name, such as
+    layers.0-3 or embed_tokens."""
+    lora: LoraSettings = LoraSettings()
+    """Train an adapter (LoRA) in place of the weights; off while its rank is 0."""
     prefetch_steps: int = 1
     """Steps whose media are decoded and processed ahead, beside the rollout and the update; their
     processed media are in memory as long. 0 turns this off; nothing else depends on it."""
@@ -43,17 +47,20 @@ class TrainingConfig(FailurePolicy):
     """Compute activations again in the backward pass: less memory, more time."""
     bf16: bool = False
     """Compute in bfloat16 (autocast) while the weights keep their own type."""
+    stuck_seconds: int = 1200
+    """Of several processes: where none has got on for so long, and all wait for each other, the run
+    ends and says where each of them stands; 0 never does."""
     log_every: int = 1
     """Steps between two lines of metrics."""
     save_steps: int = 0
     """Steps between two checkpoints, and one at the end; 0 writes none."""
     keep_checkpoints: int = 2
-    """Older checkpoints than this many are deleted; the best one stays."""
+    """How many of the newest checkpoints stay; the best one stays as well."""
     eval_steps: int = 0
     """Steps between two evaluations during training; 0 makes none."""
     best_metric: str | None = None
-    """Go back at the end to the checkpoint where this metric of the evaluation was best. A
-    checkpoint is then written at every evaluation."""
+    """Go back at the end to the checkpoint where this metric of the evaluation was best, such as
+    reward/combined. A checkpoint is then written at every evaluation, too."""
     best_is_highest: bool = True
     """Whether a higher value of best_metric is better."""
     report_to: tuple[str, ...] = ()
@@ -76,6 +83,7 @@ class TrainingConfig(FailurePolicy):
             "save_steps",
             "eval_steps",
             "prefetch_steps",
+            "stuck_seconds",
         ):
             self._require(getattr(self, name) >= 0, f"{name} must not be negative")
         if self.best_metric:
@@ -106,6 +114,8 @@ def trainer_arguments(
         bf16=config.bf16,
         seed=config.seed,
         use_cpu=device.type == "cpu",
+        # Later than the watchdog, which says more than the backends do.
+        ddp_timeout=max(1800, config.stuck_seconds + 600),
         logging_strategy="steps",
         logging_steps=config.log_every,
         logging_nan_inf_filter=False,
@@ -115,7 +125,6 @@ def trainer_arguments(
         eval_steps=config.eval_steps or None,
         save_strategy="steps" if save_steps else "no",
         save_steps=save_steps or 500,
-        save_total_limit=config.keep_checkpoints,
         load_best_model_at_end=config.best_metric is not None,
         metric_for_best_model=config.best_metric,
         greater_is_better=config.best_is_highest,

@@ -47,28 +47,31 @@ Shapes: N groups, G completions per group, K rewards, R completions of a micro-b
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from triptych.data.sample import Sample
 from triptych.data.source import source_of
-from triptych.errors import ConfigError
 from triptych.generation import Completion, Engine
 from triptych.generation.engine import OnGroup, tells_of_groups
 from triptych.generation.local import LocalEngine
 from triptych.models.omni import OmniModel
 from triptych.models.packing import PackedBatch
 from triptych.rewards.base import RewardFunction
+from triptych.rewards.unscored import refuse_unscored
 from triptych.runs import RunFolder
 from triptych.stages.grammar import StageGrammar
 from triptych.training.credit import credit_matrix, reward_advantages, spread
 from triptych.training.grpo_config import GRPOConfig
+from triptych.training.memory import of_groups
 from triptych.training.objective import grpo_loss, kl_coefficient
-from triptych.training.reference import check_reference, frozen_copy
+from triptych.training.reference import Reference, check_reference, frozen_copy, reference_of
 from triptych.training.reward_calls import RewardCalls
 from triptych.training.rollout import (
     MicroBatch,
@@ -77,7 +80,6 @@ from triptych.training.rollout import (
     pack_groups,
     read_completions,
     records,
-    refuse_unscored,
 )
 from triptych.training.rollout_metrics import (
     observe_enforcement,
@@ -87,6 +89,8 @@ from triptych.training.rollout_metrics import (
     observe_weights,
     regions,
 )
+from triptych.training.sharding import is_sharded, shard, whole_weights
+from triptych.training.steps import place_seed
 from triptych.training.timeline import OVERLAPPED
 from triptych.training.trainer import Evaluate, StageTrainer, TrainResult
 
@@ -161,9 +165,15 @@ class GRPOTrainer(StageTrainer):
         self._grammar_of = self._grammar if config.enforced else None
         if config.enforced:
             self._prepare_enforcement(samples)
-        self.reference = frozen_copy(model) if config.beta else None
+        self.reference = reference_of(model) if config.beta else None
         self._batches: list[MicroBatch] = []
-        self._restored: list[dict[str, Any]] = []
+        self._restored: dict[int, dict[str, Any]] = {}
+
+    def shard(self) -> None:
+        """Spread both models over the processes, where FSDP2 is asked for."""
+        super().shard()
+        if isinstance(self.reference, OmniModel):
+            shard(self.reference, self.accelerator)
 
     # --- one optimizer step, in the order in which Trainer calls it ----------------------------
 
@@ -171,24 +181,23 @@ class GRPOTrainer(StageTrainer):
         """The micro-batches of an optimizer step, and the trained tokens of all ranks' ones."""
         if self.state.global_step % self.config.num_iterations == 0:
             self._batches = self._roll_out(samples)
-        elif len(self._restored) == len(samples):
-            pairs = zip(self._restored, samples, strict=True)
+        elif self._restored:
             self._batches = [
-                MicroBatch.from_state(state, self.omni, part, self.prompts(part), self._grammar_of)
-                for state, part in pairs
-            ]
-        self._restored = []
-        if not self._batches:
-            raise ConfigError(
-                f"step {self.state.global_step} goes on with a rollout that the checkpoint does "
-                "not hold; resume with the num_iterations and micro-batches that the run began with"
-            )
-        normalizer = self.total_over_ranks(sum(int(b.mask_RT.sum()) for b in self._batches))
+                MicroBatch.from_states(
+                    [self._restored[place] for place in places],
+                    self.omni, part, self.prompts(part), self._grammar_of,
+                )
+                for places, part in zip(self._places(), samples, strict=True)
+            ]  # fmt: skip
+        self._restored = {}
+        packed = [batch.packed for batch in self._batches]
+        tokens = sum(int(batch.mask_RT.sum()) for batch in self._batches)
+        normalizer = self.duty.begin_step(packed, tokens)
         return [{"batch": batch} for batch in self._batches], normalizer.clamp(min=1)
 
     def _roll_out(self, samples: Sequence[Sequence[Sample]]) -> list[MicroBatch]:
         step, config = self.state.global_step, self.config
-        if self.reference is not None:
+        if self.reference is not None and not is_sharded(self.omni):  # which replaces weights
             check_reference(self.omni, self.reference)
         asked = [sample for part in samples for sample in part]
         # Held to the end: while they are, their frozen towers do not run again, in the rollout or
@@ -196,7 +205,8 @@ class GRPOTrainer(StageTrainer):
         prompts = self.prompts(asked)
         sizes = [len(part) for part in samples]
         with RewardCalls(self.rewards, asked) as calls:
-            completions = self._complete(asked, calls.begin)
+            places = list(chain.from_iterable(self._places()))
+            completions = self._complete(asked, places, calls.begin)
             read = read_completions(self.omni, asked, completions)
             with self.clock("reward"):
                 calls.run_sync(completions)
@@ -211,19 +221,20 @@ class GRPOTrainer(StageTrainer):
         weights_N1K = self.weights.at(step, [source_of(sample) for sample in rollout.samples])
         advantages_NGK, advantages_NGT = self.credit(rollout, weights_N1K)
         self._observe_rollout(rollout, weights_N1K, advantages_NGK, advantages_NGT)
-        if self.is_world_process_zero() and self._is_written(step):
-            # Numbered as the metrics are: by the step that this rollout leads to.
-            self.run.append_rollouts(
-                records(rollout, step=step + 1, phase=self.phase, groups=config.rollout_groups)
-            )
+        if self._is_written(step):
+            self._write(rollout, places)
         refuse_unscored(rollout.table, weights_N1K, config.max_unscored_share)
         batches = micro_batches(rollout, packed, advantages_NGT)
         return [replace(batch, **fixed) for batch, fixed in zip(batches, logps, strict=True)]
 
-    def _complete(self, asked: Sequence[Sample], on_group: OnGroup) -> list[list[Completion]]:
+    def _complete(
+        self, asked: Sequence[Sample], places: Sequence[int], on_group: OnGroup
+    ) -> list[list[Completion]]:
         """A group of completions for each sample; `on_group` is told of each, if the engine can."""
-        size, sampling = self.config.num_generations, self.config.sampling(self._rollout_seed())
-        with self.clock("rollout"), self.accelerator.autocast():
+        size, config = self.config.num_generations, self.config
+        step = self.state.global_step
+        sampling = config.sampling([place_seed(config.seed, step, place) for place in places])
+        with self.clock("rollout"), self.accelerator.autocast(), whole_weights(self.omni):
             if tells_of_groups(self.engine):
                 return self.engine.generate(asked, size, sampling, on_group=on_group)
             return self.engine.generate(asked, size, sampling)
@@ -265,10 +276,13 @@ class GRPOTrainer(StageTrainer):
         return logps
 
     @torch.no_grad()
-    def _logps(self, model: OmniModel, packed: PackedBatch) -> Tensor:
-        packed = packed.to(self.args.device)
+    def _logps(self, model: Reference, packed: PackedBatch) -> Tensor:
+        """As the rollout was written: without dropout."""
+        packed, training = packed.to(self.args.device), self.omni.training
+        self.omni.eval()
         with self.accelerator.autocast():
             output = model(**packed.model_inputs(), temperature=self.config.temperature)
+        self.omni.train(training)
         return packed.unpack(output.logps_N)
 
     def compute_loss(
@@ -280,7 +294,11 @@ class GRPOTrainer(StageTrainer):
     ) -> Any:
         config = self.config
         batch: MicroBatch = inputs["batch"].to(self.args.device)
-        output = model(**batch.packed.model_inputs(), temperature=config.temperature)
+        output = model(
+            **batch.packed.model_inputs(),
+            temperature=config.temperature,
+            idle=self.duty.idle(batch.packed),
+        )
         logps_RT = batch.packed.unpack(output.logps_N)
         old_RT = logps_RT.detach() if batch.old_logps_RT is None else batch.old_logps_RT
         beta = kl_coefficient(self.state.global_step, self.args.max_steps, config.beta)
@@ -321,10 +339,24 @@ class GRPOTrainer(StageTrainer):
 
     # --- sampling, checkpoints ---------------------------------------------------------------
 
-    def _rollout_seed(self) -> int:
-        """By run, step and rank alone, so that a resumed run draws what it would have."""
-        where = (self.config.seed, self.state.global_step, self.accelerator.process_index)
-        return int(np.random.SeedSequence(where).generate_state(1)[0])
+    def _places(self) -> list[list[int]]:
+        """Where this rank's groups stand in the step, micro-batch by micro-batch."""
+        return self.layout.places(self.accelerator.process_index, self.accelerator.num_processes)
+
+    def _write(self, rollout: Rollout, places: Sequence[int]) -> None:
+        """Add the rollout of all ranks to rollouts.jsonl, in the order of the step."""
+        most = self.config.rollout_groups or self.layout.per_step
+        # Numbered as the metrics are: by the step that this rollout leads to.
+        step = self.state.global_step + 1
+        lines = gather_object(
+            [line for line in records(rollout, step=step, phase=self.phase, places=places)
+             if line["group"] < most]
+        )  # fmt: skip
+        self.run.append_rollouts(sorted(lines, key=itemgetter("group")))
+
+    def memory_advice(self, phase: str) -> tuple[str, list[str]]:
+        """See `StageTrainer.memory_advice`."""
+        return of_groups(self.config, phase, self.accelerator.num_processes)
 
     def _grammar(self, sample: Sample) -> StageGrammar:
         """What the completions of a sample are held to."""
@@ -349,18 +381,15 @@ class GRPOTrainer(StageTrainer):
         every, repeats = self.config.rollouts_every, self.config.num_iterations
         return every > 0 and (step // repeats) % every == 0
 
-    def _save_rng_state(self, output_dir: str) -> None:
-        # Every rank comes here before the checkpoint counts as complete.
-        super()._save_rng_state(output_dir)
+    def save_extra(self, folder: Path) -> None:
+        """The rollout, where further updates on it follow; each group by its place in the step."""
         if self.state.global_step % self.config.num_iterations:
-            torch.save([b.state() for b in self._batches], self._rollout_file(output_dir))
+            states = chain.from_iterable(batch.states() for batch in self._batches)
+            kept = dict(zip(chain.from_iterable(self._places()), states, strict=True))
+            torch.save(kept, folder / f"rollout_{self.accelerator.process_index}.pt")
 
-    def _load_from_checkpoint(
-        self, resume_from_checkpoint: str, model: nn.Module | None = None
-    ) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        file = self._rollout_file(resume_from_checkpoint)
-        self._restored = torch.load(file, "cpu", weights_only=True) if file.exists() else []
-
-    def _rollout_file(self, folder: str) -> Path:
-        return Path(folder) / f"rollout_{self.accelerator.process_index}.pt"
+    def load_extra(self, folder: Path) -> None:
+        """The rollout of all ranks: which of it is this one's depends on how many there are now."""
+        self._restored = {}
+        for file in folder.glob("rollout_*.pt"):
+            self._restored |= torch.load(file, "cpu", weights_only=True)

@@ -1,9 +1,11 @@
 """Settings of the reinforcement stage."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from triptych.generation import Enforce, SamplingConfig
 from triptych.generation.budgets import StageBudgets
+from triptych.generation.engine import SeededSampling
 from triptych.rewards.base import DEFAULT_WEIGHTS
 from triptych.rewards.weights import RewardWeights, Weight
 from triptych.training.config import TrainingConfig
@@ -115,12 +117,12 @@ class GRPOConfig(StageBudgets, TrainingConfig):
         """
         return RewardWeights(names, self.weights, self.source_weights)
 
-    def sampling(self, seed: int = 0) -> SamplingConfig:
-        """How the completions of a rollout are drawn."""
-        return SamplingConfig(
+    def sampling(self, seeds: Sequence[int] = ()) -> SamplingConfig:
+        """How the completions of a rollout are drawn, by a seed for each of its samples."""
+        return SeededSampling(
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,
-            seed=seed,
+            given_seeds=tuple(seeds),
             enforce=choice(Enforce, self.enforce, "enforce"),
             min_stage_tokens=self.min_stage_tokens,
             max_stage_tokens=self.max_stage_tokens,

@@ -84,6 +84,10 @@ class ProgressReporter(TrainerCallback):
     ) -> None:
         self.close()
 
+    def say(self, line: str) -> None:
+        """Print a line where the progress goes."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     def close(self) -> None:
         """Give the terminal back, also after an error."""
         if self._bar is not None:

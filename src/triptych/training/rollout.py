@@ -4,7 +4,6 @@ Shapes: N groups (one per prompt), G completions per group, T tokens of the long
 K rewards, R = completions of one micro-batch in order.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -20,7 +19,7 @@ from triptych.generation import Completion, StopReason
 from triptych.models.omni import OmniModel
 from triptych.models.packing import PackedBatch, pack
 from triptych.models.prompt import Prompt
-from triptych.rewards.base import RewardError, RewardTable, Unscored
+from triptych.rewards.base import RewardTable
 from triptych.rewards.combine import apply_gate
 from triptych.stages import StagedOutput, parse, stage_ids
 from triptych.stages.grammar import Choice, StageGrammar
@@ -111,55 +110,19 @@ def read_completions(
     )
 
 
-def refuse_unscored(table: RewardTable, weights_N1K: Tensor, most: float) -> None:
-    """Stop a run whose rewards are missing.
-
-    A judge that is down, or data without references, would otherwise train on whatever rewards
-    are left. That a reward does not apply to a kind of sample is no failure; and where a reward has
-    no weight, at this step or for this source, it may be missing.
-
-    Args:
-        table: rewards of the completions of N groups, in order.
-        weights_N1K: the weights of each group.
-        most: the largest share that may be missing.
-
-    Raises:
-        RewardError: a reward is missing for more than the share `most` of the completions for
-            which it has a weight.
-    """
-    counts_NK = weights_N1K[:, 0] > 0
-    size = len(table) // len(counts_NK)
-    for k, name in enumerate(table.names):
-        asked = [g for g in range(len(table)) if counts_NK[g // size, k]]
-        reasons = Counter(
-            table.reasons.get((g, k), Unscored.UNEXPLAINED)
-            for g in asked
-            if table.values_GK[g][k] is None
-        )
-        del reasons[Unscored.NOT_APPLICABLE]
-        missing = reasons.total()
-        if missing > most * len(asked):
-            why = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
-            raise RewardError(
-                f"reward {name!r}: {missing} of {len(asked)} completions of a step could not be "
-                f"scored ({why}), more than max_unscored_share = {most}; mend the cause, raise the "
-                "share, or set the reward's weight to 0"
-            )
-
-
 def records(
-    rollout: Rollout, *, step: int, phase: str, groups: int = 0
+    rollout: Rollout, *, step: int, phase: str, places: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    """Lines for rollouts.jsonl: one per completion of the first `groups` groups (0: of all)."""
+    """Lines for rollouts.jsonl, one per completion; `places` number the groups in their step."""
     size = rollout.mask_NGT.shape[1]
-    for n, sample in enumerate(rollout.samples[: groups or None]):
+    for n, sample in enumerate(rollout.samples):
         for g in range(size):
             output, completion = rollout.outputs[n][g], rollout.completions[n][g]
             yield {
                 "step": step,
                 "phase": phase,
                 "sample_id": sample.id,
-                "group": n,
+                "group": places[n],
                 "media": [str(media.path) for media in sample.media],
                 "question": sample.question,
                 "problem_type": str(sample.problem_type),
@@ -199,36 +162,50 @@ class MicroBatch:
         tensors = {key: value.to(device) for key, value in self._tensors().items()}
         return replace(self, packed=self.packed.to(device), **tensors)
 
-    def state(self) -> dict[str, Any]:
-        """All but the packed prompts, in plain types.
+    def states(self) -> Iterator[dict[str, Any]]:
+        """Of each group all but the packed prompt, in plain types.
 
-        Those are made again: prompts from the samples, what was allowed from the grammars.
+        That is made again: the prompt from its sample, what was allowed from the grammar.
         """
-        return {"token_ids": self.token_ids, "sample_ids": self.sample_ids, **self._tensors()}
+        first = 0
+        for ids, sample_id in zip(self.token_ids, self.sample_ids, strict=True):
+            here, longest = slice(first, first + len(ids)), max(map(len, ids))
+            first += len(ids)
+            # Copies: a view would be saved with all that it is a view of.
+            tensors = {
+                key: value[here, :longest].cpu().clone() for key, value in self._tensors().items()
+            }
+            yield {"token_ids": ids, "sample_id": sample_id, **tensors}
 
     @classmethod
-    def from_state(
+    def from_states(
         cls,
-        state: Mapping[str, Any],
+        states: Sequence[Mapping[str, Any]],
         model: OmniModel,
         samples: Sequence[Sample],
         prompts: Sequence[Prompt],
         grammar_of: GrammarOf | None = None,
     ) -> "MicroBatch":
-        """The micro-batch that `state` was taken from; `prompts` are those of `samples`.
+        """A micro-batch of some groups' `states`; `prompts` are those of `samples`.
 
         Raises:
-            ConfigError: `samples` are not those of the state, or the grammars not those that its
-                completions were held to.
+            ConfigError: `samples` are not those of the states, or the grammars not those that
+                their completions were held to.
         """
-        ids = [sample.id for sample in samples]
-        if ids != state["sample_ids"]:
+        ids, before = [sample.id for sample in samples], [state["sample_id"] for state in states]
+        if ids != before:
             raise ConfigError(
-                f"the checkpoint stopped in the middle of a rollout on {state['sample_ids']}, but "
-                f"the data now bring {ids}; resume with the data, seed and batch sizes of the run"
+                f"the checkpoint stopped in the middle of a rollout on {before}, but the data now "
+                f"bring {ids}; resume with the data, seed and batch sizes of the run"
             )
-        packed = _pack(model, samples, prompts, state["token_ids"], grammar_of)
-        return cls(packed=packed, **state)
+        token_ids = [state["token_ids"] for state in states]
+        tensors = {
+            key: pad_sequence([row for state in states for row in state[key]], batch_first=True)
+            for key, value in states[0].items()
+            if isinstance(value, Tensor)
+        }
+        packed = _pack(model, samples, prompts, token_ids, grammar_of)
+        return cls(token_ids=token_ids, sample_ids=ids, packed=packed, **tensors)
 
     def _tensors(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if isinstance(value, Tensor)}

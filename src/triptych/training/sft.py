@@ -22,8 +22,9 @@ from triptych.models.omni import OmniModel
 from triptych.models.packing import PackedBatch, pack
 from triptych.models.prompt import Prompt
 from triptych.runs import RunFolder
-from triptych.stages import stage_ids
+from triptych.stages import StageFormat, stage_ids
 from triptych.training.config import Schedule, TrainingConfig
+from triptych.training.memory import below
 from triptych.training.steps import StepLayout
 from triptych.training.trainer import Evaluate, StageTrainer, TrainResult
 
@@ -116,7 +117,8 @@ class SFTTrainer(StageTrainer):
         """The micro-batches of an optimizer step, and the number of its target tokens."""
         prompts = iter(self.prompts(list(chain.from_iterable(samples))))
         batches = [self._pack(list(islice(prompts, len(part))), part) for part in samples]
-        normalizer = self.total_over_ranks(sum(batch["packed"].num_tokens for batch in batches))
+        packed = [batch["packed"] for batch in batches]
+        normalizer = self.duty.begin_step(packed, sum(batch.num_tokens for batch in packed))
         return batches, normalizer
 
     def compute_loss(
@@ -127,12 +129,17 @@ class SFTTrainer(StageTrainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         packed: PackedBatch = inputs["packed"].to(self.args.device)
-        logps_N = model(**packed.model_inputs()).logps_N
+        logps_N = model(**packed.model_inputs(), idle=self.duty.idle(packed)).logps_N
         for region, name in enumerate(("tags", *self.omni.format.names)):
             here_N = inputs["regions_N"] == region
             self.averages.add(f"loss/{name}", -(logps_N.detach() * here_N).sum(), here_N.sum())
         # Gradients are averaged over processes, the normaliser counts the tokens of all of them.
         return -logps_N.sum() / num_items_in_batch * self.accelerator.num_processes
+
+    def memory_advice(self, phase: str) -> tuple[str, list[str]]:
+        """See `StageTrainer.memory_advice`."""
+        samples = self.layout.per_micro_batch
+        return f"micro-batches of {samples} samples", below(micro_batch_size=samples)
 
     def _pack(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> dict[str, Any]:
         targets = [self._targets[sample.id] for sample in samples]
@@ -168,6 +175,17 @@ def target_ids(model: OmniModel, sample: Sample) -> list[int]:
     """What the model should write: the reference completion and the end token.
 
     Raises:
+        DataError: see `target_text`.
+    """
+    text = target_text(model.format, sample)
+    ids: list[int] = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+    return [*ids, model.end_token_ids[0]]
+
+
+def target_text(fmt: StageFormat, sample: Sample) -> str:
+    """The reference completion of a sample.
+
+    Raises:
         DataError: the sample has no reference context or reasoning, or a body that the format
             does not allow.
     """
@@ -184,8 +202,6 @@ def target_ids(model: OmniModel, sample: Sample) -> list[int]:
             "references, so add it or leave the sample out"
         )
     try:
-        text = model.format.render(given)
+        return fmt.render(given)
     except ValueError as error:
         raise DataError(f"sample {sample.id}: its reference cannot be rendered: {error}") from error
-    ids: list[int] = model.tokenizer(text, add_special_tokens=False)["input_ids"]
-    return [*ids, model.end_token_ids[0]]

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
@@ -35,9 +36,22 @@ class StepLayout:
             )
         return self.per_step // at_once
 
+    def places(self, rank: int, num_processes: int) -> list[list[int]]:
+        """Where the samples of each of a rank's micro-batches stand in their step."""
+        size = self.per_micro_batch
+        firsts = range(rank * size, self.per_step, num_processes * size)
+        return [list(range(first, first + size)) for first in firsts]
+
     def passes(self, step: int, num_samples: int) -> float:
         """How often the data have been gone through after `step` steps."""
         return -(-step // self.repeats) * self.per_step / num_samples
+
+
+def place_seed(seed: int, step: int, place: int) -> int:
+    """What is drawn for a sample depends on these alone: not on when a run was resumed, nor on how
+    many processes.
+    """
+    return int(np.random.SeedSequence((seed, step, place)).generate_state(1, np.uint64)[0] >> 1)
 
 
 class StepSampler(Sampler[int]):

@@ -25,6 +25,18 @@ class Timeline:
         self.seconds: dict[str, float] = defaultdict(float)
         self._begun: dict[str, float] = {}
         self._lap_begun, self._at_lap = time.perf_counter(), dict[str, float]()
+        self._broken: str | None = None
+
+    @property
+    def running(self) -> str:
+        """The phase that has begun and not ended; "" where there is none. Any thread may ask."""
+        running = [phase for phase in tuple(self._begun) if phase != TOTAL]
+        return running[-1] if running else ""
+
+    @property
+    def broke_off(self) -> str:
+        """The phase that an error came from; "" where it was none."""
+        return self._broken or self.running
 
     def begin(self, phase: str) -> None:
         """From now on time belongs to a phase."""
@@ -42,12 +54,17 @@ class Timeline:
         self.begin(phase)
         try:
             yield
+        except BaseException:
+            if phase != TOTAL:
+                self._broken = self._broken or phase
+            raise
         finally:
             self.end(phase)
 
     def start(self) -> None:
         """Steps begin now: what was before is no part of the first `lap`."""
         self._lap_begun, self._at_lap = time.perf_counter(), dict(self.seconds)
+        self._broken = None
 
     def lap(self, steps: int) -> dict[str, float]:
         """Seconds per step since the last lap, by phase.

@@ -6,7 +6,8 @@ trackers. This module makes an `OmniModel` and a list of samples fit into it:
 * One Trainer epoch is the whole run. `StepSampler` lists the samples of all steps, pass after
   pass, so that the run is an exact number of full steps and Trainer's own skipping finds the
   place again on resume, also in the middle of a pass.
-* A checkpoint is an ordinary model folder with Trainer's state beside it.
+* A checkpoint is an ordinary model folder with Trainer's state beside it; it is whole or not there,
+  and a run that is asked to stop leaves one: see `saving`.
 * While a step runs, the media of the next one's samples are decoded and processed.
 * The loss is normalised by the number of trained tokens of the whole global batch (all ranks, all
   accumulation steps), so the split of a batch into micro-batches does not matter.
@@ -22,11 +23,10 @@ from typing import Any, TypeAlias, cast
 
 import torch
 from accelerate.utils import gather_object
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Sampler
 from transformers import (
     PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -40,8 +40,18 @@ from triptych.models.omni import OmniModel
 from triptych.models.prompt import Prompt
 from triptych.runs import RunFolder
 from triptych.training.averages import Averages
+from triptych.training.checkpoints import (
+    Began,
+    CheckpointFolder,
+    step_of,
+    weights_fingerprint,
+)
 from triptych.training.config import TrainingConfig, trainer_arguments
+from triptych.training.distributed import DistributedTrainer
+from triptych.training.memory import OutOfMemory, out_of_memory
+from triptych.training.model_card import write_model_card
 from triptych.training.progress import ProgressReporter
+from triptych.training.sharding import whole_weights
 from triptych.training.steps import SampleDataset, StepLayout, StepSampler
 from triptych.training.timeline import TOTAL, Timeline
 
@@ -69,7 +79,7 @@ class TrainResult:
     seconds: Mapping[str, float]
 
 
-class StageTrainer(Trainer):
+class StageTrainer(DistributedTrainer):
     """Trains an OmniModel on samples; subclasses say what a micro-batch and its loss are."""
 
     control: TrainerControl
@@ -92,6 +102,7 @@ class StageTrainer(Trainer):
             model.family.check_media(sample)
         if config.eval_steps and evaluate is None:
             raise ConfigError("eval_steps is set, but there is nothing to evaluate on")
+        model.prepare_training(config.lora)
         model.freeze(config.freeze)
         if config.gradient_checkpointing:
             model.checkpoint_activations()
@@ -106,21 +117,22 @@ class StageTrainer(Trainer):
         self._evaluate_model = evaluate if config.eval_steps else None
         self._progress = ProgressReporter(phase)
         dataset = SampleDataset(samples)
+        checkpoints = CheckpointFolder(run.path / "checkpoints" / phase, config.keep_checkpoints)
+        self._first_weights = weights_fingerprint(model)
         super().__init__(
             model=model,
-            args=trainer_arguments(config, layout, run.path / "checkpoints" / phase, model.device),
+            args=trainer_arguments(config, layout, checkpoints.path, model.device),
             data_collator=_as_list,
             train_dataset=dataset,
             # Trainer insists on one when it evaluates; `evaluate` does not look at it.
             eval_dataset=dataset if config.eval_steps else None,
             callbacks=[_StepClock(self.timeline), self._progress, _RunLog(run, phase)],
         )
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            raise ConfigError(
-                "FSDP and DeepSpeed cannot run yet: completions are written by the whole model; "
-                "launch plain data parallel processes"
-            )
+        self.prepare_processes(
+            config.stuck_seconds, lambda: (self.timeline.running, self.state.global_step)
+        )
         self.remove_callback(PrinterCallback)
+        self.prepare_saving(checkpoints, config.save_steps)
         # Our losses are normalised over the whole accumulated batch. Trainer would otherwise divide
         # them once more by the number of accumulation steps. Older versions know the second name.
         self.loss_is_scaled_for_ga = True
@@ -134,23 +146,37 @@ class StageTrainer(Trainer):
 
         Raises:
             DataError: more samples cannot be used than the config allows to skip.
+            ConfigError: the run to resume began otherwise.
+            CheckpointError: a checkpoint cannot be written, or all that are there are damaged.
+            Preempted: the process was asked to stop, and left a checkpoint; see `signals`.
+            OutOfMemory: the accelerator's memory does not suffice.
+            RankError: another process of the run is gone.
         """
+        with self.watching():
+            return self._fit(resume)
+
+    def _fit(self, resume: bool) -> TrainResult:
         with self.clock(TOTAL):
             self._leave_out_bad_samples(resume)
-        checkpoint = last_checkpoint(Path(str(self.args.output_dir))) if resume else None
-        if resume and self.is_world_process_zero():
-            self.run.rewind(-1 if checkpoint is None else _step_of(checkpoint), phase=self.phase)
+            self.shard()
+        checkpoint = self.resume_point() if resume else None
         self.args.eval_on_start = self._evaluate_model is not None and checkpoint is None
-        self._logged_step = 0 if checkpoint is None else _step_of(checkpoint)
+        self._logged_step = 0 if checkpoint is None else step_of(checkpoint)
         self._coming.clear()
-        with self.clock(TOTAL):
+        with self.clock(TOTAL), self.stop:
             try:
                 self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            except torch.OutOfMemoryError as error:
+                raise self._out_of_memory(error) from error
             finally:
                 self.omni.encoder.close()
                 self._progress.close()
+        self.raise_if_stopped()
         model_path = self.run.path / "models" / self.phase
-        self.save_model(str(model_path))
+        self.save_whole(model_path)
+        if self.is_world_process_zero():
+            base = str(self.omni.thinker.name_or_path)
+            write_model_card(model_path, self.run, self.phase, self._policy, base)
         self.omni.eval()
         return TrainResult(
             model_path=model_path,
@@ -203,12 +229,28 @@ class StageTrainer(Trainer):
         self.train_dataset = SampleDataset(used)
         self.layout = self.layout_of(len(used))
         self.args.max_steps = self.layout.steps
+        layout = self.layout
+        self.began = Began(
+            len(used), layout.per_step, layout.repeats, self.args.seed, self._first_weights
+        )
 
-    def total_over_ranks(self, count: int) -> Tensor:
-        """The sum of every rank's count, on the training device."""
-        local = torch.tensor(count, device=self.args.device)
-        gathered: Tensor = self.accelerator.gather(local)
-        return gathered.sum()
+    def say(self, line: str) -> None:
+        """Tell the user, beside the progress."""
+        self._progress.say(line)
+
+    def memory_advice(self, phase: str) -> tuple[str, list[str]]:
+        """How large the work of a timed phase is, and which settings make it smaller."""
+        raise NotImplementedError
+
+    def _out_of_memory(self, error: torch.OutOfMemoryError) -> OutOfMemory:
+        doing = self.timeline.broke_off
+        size, advice = self.memory_advice(doing)
+        if doing == "evaluation":
+            size, advice = "the validation data", ["max_new_tokens lower"]
+        if doing == "update" and not self._policy.gradient_checkpointing:
+            advice = ["gradient_checkpointing to true", *advice]
+        where = f"{self.phase}: step {self.state.global_step + 1}"
+        return out_of_memory(where, doing, size, advice, self.checkpoints.newest(), error)
 
     # --- what Trainer calls ------------------------------------------------------------------
 
@@ -238,7 +280,12 @@ class StageTrainer(Trainer):
         """Ask the hook that the trainer was given; its metrics get the prefix ``eval_``."""
         assert self._evaluate_model is not None
         self.omni.eval()
-        with self.clock("evaluation"), torch.no_grad(), self.accelerator.autocast():
+        with (
+            self.clock("evaluation"),
+            torch.no_grad(),
+            self.accelerator.autocast(),
+            whole_weights(self.omni),
+        ):
             measured = self._evaluate_model(self.omni)
         metrics = {f"{metric_key_prefix}_{name}": float(value) for name, value in measured.items()}
         self.log(dict(metrics))
@@ -265,21 +312,8 @@ class StageTrainer(Trainer):
                 "the learning rate or load the model in float32; the last checkpoint is intact"
             )
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        if self.args.should_save:
-            self.omni.save_pretrained(output_dir or str(self.args.output_dir))
-
-    def _load_from_checkpoint(
-        self, resume_from_checkpoint: str, model: nn.Module | None = None
-    ) -> None:
-        # Through the family's loader: the names on disk need not be those in memory.
-        loaded = self.omni.family.load_thinker(
-            resume_from_checkpoint, dtype=self.omni.thinker.dtype
-        )
-        self.omni.thinker.load_state_dict(loaded.state_dict(), strict=True)
-
     def _load_best_model(self) -> None:
-        if self.state.best_model_checkpoint is not None:
+        if self.state.best_model_checkpoint is not None and not self.stopped:
             StageTrainer._load_from_checkpoint(self, self.state.best_model_checkpoint)
 
 
@@ -317,19 +351,6 @@ class _RunLog(TrainerCallback):
         # Trainer's summary of the whole run is no point of a curve.
         if state.is_world_process_zero and logs and "train_runtime" not in logs:
             self._run.append_metrics(step=state.global_step, phase=self._phase, **logs)
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint; one that was being written when a run died is passed over."""
-    if not folder.is_dir():
-        return None
-    # Trainer writes its state last.
-    complete = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
-    return max(complete, key=_step_of, default=None)
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
 
 
 def _as_list(samples: list[Any]) -> Any:

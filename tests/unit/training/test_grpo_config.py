@@ -69,8 +69,8 @@ def test_sampling_holds_rollouts_to_what_is_set(enforce: Enforce) -> None:
         temperature=0.8,
     )
     assert config.enforced
-    sampling = config.sampling(seed=5)
-    assert (sampling.enforce, sampling.seed) == (enforce, 5)
+    sampling = config.sampling(seeds=[5, 7])
+    assert (sampling.enforce, sampling.seeds([])) == (enforce, [5, 7])
     assert (sampling.max_new_tokens, sampling.temperature) == (99, 0.8)
     assert sampling.min_stage_tokens == {"think": 16}
     assert sampling.max_stage_tokens == {"think": 16, "context": 9}

@@ -14,6 +14,7 @@ from triptych.generation.enforcement import Grammars
 from triptych.models import OmniModel
 from triptych.models.prompt import Prompt
 from triptych.rewards import RewardError, RewardTable, Unscored, rule_rewards
+from triptych.rewards.unscored import refuse_unscored
 from triptych.stages.grammar import StageGrammar
 from triptych.training.rollout import (
     GrammarOf,
@@ -23,7 +24,6 @@ from triptych.training.rollout import (
     pack_groups,
     read_completions,
     records,
-    refuse_unscored,
 )
 
 TEXT = "<context>a smiling face</context><think>so B</think><answer>B</answer>"
@@ -89,8 +89,8 @@ def test_groups_of_different_size_are_refused(tiny: OmniModel, samples: list[Sam
 
 
 def test_records_hold_what_a_reader_needs(rollout: Rollout, samples: list[Sample]) -> None:
-    lines = list(records(rollout, step=7, phase="rl", groups=2))
-    assert [line["group"] for line in lines] == [0, 0, 1, 1]
+    lines = list(records(rollout, step=7, phase="rl", places=[1, 3, 5]))
+    assert [line["group"] for line in lines] == [1, 1, 3, 3, 5, 5]
     line = lines[0]
     assert (line["step"], line["phase"], line["sample_id"]) == (7, "rl", samples[0].id)
     assert line["media"] == [str(media.path) for media in samples[0].media]
@@ -99,7 +99,6 @@ def test_records_hold_what_a_reader_needs(rollout: Rollout, samples: list[Sample
     assert line["kind"] == samples[0].extra["kind"]
     assert [(row["forced"], row["overruled"]) for row in lines[:2]] == [(2, 2), (0, 0)]
     assert lines[1]["violations"][0] == {"kind": "truncated", "stage": "context", "position": 0}
-    assert len(list(records(rollout, step=7, phase="rl"))) == 6
 
 
 def prompts_of(model: OmniModel, rollout: Rollout) -> list[Prompt]:
@@ -118,19 +117,27 @@ def test_micro_batches_cut_the_rollout(tiny: OmniModel, rollout: Rollout) -> Non
         assert not (batch.mask_RT & ~batch.packed.completion_mask_RT).any()
 
 
-def test_state_brings_a_micro_batch_back(
-    tiny: OmniModel, rollout: Rollout, samples: list[Sample]
+@pytest.mark.parametrize("sizes", [[3], [1, 2], [1, 1, 1]])
+def test_states_bring_micro_batches_back_however_they_were_cut(
+    sizes: list[int], tiny: OmniModel, rollout: Rollout, samples: list[Sample]
 ) -> None:
     prompts = prompts_of(tiny, rollout)
-    packed = pack_groups(tiny, rollout, prompts, [3])
-    (batch,) = micro_batches(rollout, packed, rollout.mask_NGT.float())
-    again = MicroBatch.from_state(batch.state(), tiny, samples[:3], prompts)
+    written = micro_batches(
+        rollout, pack_groups(tiny, rollout, prompts, sizes), rollout.mask_NGT.float()
+    )
+    states = [state for batch in written for state in batch.states()]
+    assert all(state["mask_RT"].untyped_storage().nbytes() <= 2 * 200 for state in states)
+    (batch,) = micro_batches(
+        rollout, pack_groups(tiny, rollout, prompts, [3]), rollout.mask_NGT.float()
+    )
+    again = MicroBatch.from_states(states, tiny, samples[:3], prompts)
     for name, value in batch.packed.model_inputs().items():
         if isinstance(value, torch.Tensor):
             assert torch.equal(again.packed.model_inputs()[name], value)
-    assert torch.equal(again.advantages_RT, batch.advantages_RT)
+    for name in ("advantages_RT", "mask_RT", "stage_ids_RT"):
+        assert torch.equal(getattr(again, name), getattr(batch, name)), name
     with pytest.raises(ConfigError, match="resume with the data"):
-        MicroBatch.from_state(batch.state(), tiny, samples[1:4], prompts)
+        MicroBatch.from_states(states, tiny, samples[1:4], prompts)
 
 
 @pytest.fixture
@@ -165,9 +172,11 @@ def test_what_was_allowed_is_read_from_the_grammars(
         for choice in grammar_of(sample).replay(one.token_ids)
     ]
     assert torch.equal(allowed.masks_UV[allowed.index_N], torch.tensor(np.stack(expected)))
-    state = batch.state()
-    assert state.keys() == {"token_ids", "sample_ids", "advantages_RT", "mask_RT", "stage_ids_RT"}
-    again = MicroBatch.from_state(state, tiny, chosen, prompts, grammar_of).packed.allowed
+    states = list(batch.states())
+    assert states[0].keys() == {
+        "token_ids", "sample_id", "advantages_RT", "mask_RT", "stage_ids_RT",
+    }  # fmt: skip
+    again = MicroBatch.from_states(states, tiny, chosen, prompts, grammar_of).packed.allowed
     assert again is not None
     assert all(map(torch.equal, again, allowed))
     (free,) = pack_groups(tiny, rollout, prompts, [2])

@@ -1,13 +1,16 @@
 """Which samples a step sees."""
 
 from collections import Counter
+from itertools import product
 
 import pytest
+from accelerate.data_loader import BatchSamplerShard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import BatchSampler
 
 from triptych.errors import ConfigError
-from triptych.training.steps import StepLayout, StepSampler
+from triptych.training.steps import StepLayout, StepSampler, place_seed
 
 
 def steps_of(num_samples: int, layout: StepLayout, seed: int = 0) -> list[list[int]]:
@@ -55,3 +58,24 @@ def test_accumulation_fills_the_step_over_all_processes() -> None:
 def test_passes_count_a_repeated_step_once() -> None:
     layout = StepLayout(9, 4, 2, repeats=3)
     assert [layout.passes(step, 8) for step in (0, 1, 3, 4, 9)] == [0, 0.5, 0.5, 1.0, 1.5]
+
+
+@pytest.mark.parametrize(("processes", "micro_batch"), [(1, 1), (1, 4), (2, 2), (4, 1), (3, 4)])
+def test_ranks_share_a_step_as_the_data_loader_deals_it_out(
+    processes: int, micro_batch: int
+) -> None:
+    sampler = StepSampler(24, StepLayout(2, 12, micro_batch), seed=0)
+    batches = BatchSampler(sampler, micro_batch, drop_last=False)
+    steps = steps_of(24, sampler._layout)
+    for rank in range(processes):
+        own = list(BatchSamplerShard(batches, processes, rank))
+        places = sampler._layout.places(rank, processes)
+        assert len(places) == sampler._layout.accumulation(processes)
+        expected = [[step[place] for place in part] for step in steps for part in places]
+        assert own == expected
+
+
+def test_seeds_differ_from_place_to_place() -> None:
+    seeds = {place_seed(*where) for where in product(range(3), range(9), range(9))}
+    assert len(seeds) == 3 * 9 * 9
+    assert all(0 <= seed < 2**63 for seed in seeds)
