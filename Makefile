@@ -8,13 +8,16 @@ WORKERS := 2
 
 VENV := .venv
 OLDEST := .venv-oldest
+VERL := .venv-verl
 INSTALLED := $(VENV)/.installed-cpu
 INSTALLED_TEST := $(VENV)/.installed-test
 INSTALLED_OLDEST := $(OLDEST)/.installed
+INSTALLED_VERL := $(VERL)/.installed
 PEERS := $(VENV)/peers
 INSTALLED_PEERS := $(PEERS)/.installed
 
-# At least this share of the lines of each of these must be covered; of the rest it is only printed.
+# At least this share of the lines of each of these must be covered. tests/conftest.py says which
+# tests count towards it.
 COVERAGE := 95
 COVERED := stages/* rewards/* training/credit.py models/packing.py training/objective.py
 PYTEST := -m pytest -n $(WORKERS)
@@ -26,9 +29,10 @@ export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow bench-grammar bench-media bench-data-check bench-rewards \
-	bench-necessity bench-evaluation bench-score bench-towers bench-update \
-	bench-log-probs bench-rollout bench-slopes bench-step bench-table gpu-check lint format clean
+.PHONY: help demo test test-slow test-verl bench-grammar bench-media bench-data-check bench-rewards \
+	bench-necessity bench-evaluation bench-score bench-towers bench-update bench-update-peer \
+	bench-log-probs bench-rollout bench-plan bench-slopes bench-step bench-table \
+	families-table gpu-check lint format clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this help
@@ -43,15 +47,19 @@ demo: $(INSTALLED)  ## Cold-start, reinforce, evaluate and report on the synthet
 test: lint  ## Lint, check types, run the tests, check coverage
 	rm -f .coverage .coverage.*
 	OMP_NUM_THREADS=1 $(VENV)/bin/python $(PYTEST) --cov --cov-report=
-	$(VENV)/bin/coverage report --skip-covered --skip-empty
 	@set -f; for room in $(COVERED); do \
 		printf 'lines covered in %s (%%): ' "$$room"; \
 		$(VENV)/bin/coverage report --include="src/triptych/$$room" --format=total --fail-under=$(COVERAGE) || exit 1; \
 	done
 
-test-slow: $(INSTALLED_TEST) $(INSTALLED_PEERS) $(INSTALLED_OLDEST)  ## All tests, then the fast ones on the oldest supported versions
+test-slow: $(INSTALLED_TEST) $(INSTALLED_PEERS) $(INSTALLED_OLDEST)  ## All tests, then the fast ones on the oldest supported versions, then test-verl
 	OMP_NUM_THREADS=1 PYTHONPATH="$(PEERS)" $(VENV)/bin/python $(PYTEST) -m "slow or not slow"
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python $(PYTEST)
+	$(MAKE) test-verl
+
+# Without tests/conftest.py, which loads models: they need a newer transformers than verl has.
+test-verl: $(INSTALLED_VERL)  ## The tests of the integration with verl, in an environment with verl (3 minutes)
+	OMP_NUM_THREADS=1 $(VERL)/bin/python -m pytest --confcutdir=tests/verl tests/verl
 
 # The figures in benchmarks/results are those of: chrt -r 1 make bench-grammar RESULTS=benchmarks/results
 bench-grammar: $(INSTALLED_PEERS)  ## Time enforcing the format, beside xgrammar, llguidance and outlines (8 minutes)
@@ -79,6 +87,9 @@ bench-score: $(INSTALLED)  ## Time scoring 100,000 predictions (4 minutes)
 bench-update: $(INSTALLED)  ## Time an update, beside the prompt before every completion (40 minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.update --out "$(RESULTS)/update.json"
 
+bench-update-peer: $(INSTALLED_PEERS)  ## Time an update, beside prefix-grouper (2 minutes)
+	OMP_NUM_THREADS=1 PYTHONPATH="$(PEERS)" $(VENV)/bin/python -m benchmarks.update_peer --out "$(RESULTS)/update_peer.json"
+
 bench-towers: $(INSTALLED)  ## Time frozen towers: once per prompt, or in each forward (5 minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.towers --out "$(RESULTS)/towers.json"
 
@@ -95,8 +106,14 @@ bench-slopes: $(INSTALLED)  ## Time an update as prompts, groups and completions
 bench-step: $(INSTALLED_TEST)  ## Time a whole step of GRPO, beside TRL's and beside no sharing (10 minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.step --out "$(RESULTS)/step.json"
 
+bench-plan: $(INSTALLED)  ## Compare planned memory and time with runs (8 minutes)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.plan --out "$(RESULTS)/plan.json"
+
 bench-table: $(INSTALLED)  ## Write benchmarks/README.md from the figures in benchmarks/results
 	$(VENV)/bin/python -m benchmarks.table
+
+families-table: $(INSTALLED)  ## Write the table of model families into the documents
+	$(VENV)/bin/python -m triptych.models.families.table README.md docs/families.md
 
 # By a Python of yours, whose torch sees the device; nothing is installed.
 gpu-check:  ## Check and time the 7B and 3B sizes on one CUDA device (10 minutes)
@@ -112,7 +129,7 @@ format: $(INSTALLED_TEST)  ## Put the style right where that is mechanical
 	$(VENV)/bin/ruff format .
 
 clean:  ## Remove the environments and caches, but no run
-	rm -rf $(VENV) $(OLDEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* dist
+	rm -rf $(VENV) $(OLDEST) $(VERL) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* dist
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- environments --------------------------------------------------------------------------------
@@ -126,6 +143,15 @@ $(INSTALLED_TEST): requirements/test.txt $(INSTALLED)
 
 $(INSTALLED_OLDEST): requirements/oldest.txt pyproject.toml
 	$(call install,$(OLDEST),requirements/oldest.txt)
+
+# The tokenizer is one that Triptych's own environment saves, as a cold-started model's would be.
+$(INSTALLED_VERL): requirements/verl.txt pyproject.toml $(INSTALLED)
+	@echo "Installing into $(VERL); this takes a few minutes the first time"
+	test -x $(VERL)/bin/python || $(PYTHON) -m venv $(VERL)
+	$(VERL)/bin/python -m pip install --quiet --no-deps -r requirements/verl.txt
+	$(VERL)/bin/python -m pip install --quiet --no-deps --editable .
+	$(VENV)/bin/python -c "from triptych.models.tiny import build_tokenizer; build_tokenizer().save_pretrained('$(VERL)/tiny-tokenizer')"
+	touch $@
 
 # Not among the packages of .venv: `make test` runs without them.
 $(INSTALLED_PEERS): requirements/benchmarks.txt $(INSTALLED)

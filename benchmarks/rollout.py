@@ -86,7 +86,7 @@ class Task:
             words += missing if words else 1
             self.sample = _sample(words)
             self.input_ids = self.model.encode(self.sample).input_ids[None]
-        text = self.model.decoder.language_model
+        text = self.model.decoder
         self.weights = [p for p in text.layers.parameters() if p.dim() == 2]
         self.weights.append(self.model.thinker.get_output_embeddings().weight)
         heads, layers = text.config.num_attention_heads, len(text.layers)

@@ -42,7 +42,7 @@ from triptych.data.clips import ClipSizes, make_clips
 from triptych.data.media import MediaBudget
 from triptych.data.sample import Media, MediaKind, ProblemType, Sample, read_samples
 from triptych.models.tiny import TinyConfig, build_tiny
-from triptych.models.tiny_vl import build_tiny_vl
+from triptych.models.tiny.qwen2_5_vl import build_tiny_qwen2_5_vl
 
 Record: TypeAlias = dict[str, Any]
 
@@ -85,7 +85,7 @@ class Setting:
 def image_task(folder: Path, setting: Setting) -> Task:
     """Questions about pictures of coloured blobs."""
     config = TinyConfig(hidden_size=setting.hidden, max_pixels=setting.pixels**2)
-    model = build_tiny_vl(folder / "vl", config=config)
+    model = build_tiny_qwen2_5_vl(folder / "vl", config=config)
     random = np.random.default_rng(0)
     samples = []
     for number in range(setting.samples):

@@ -139,7 +139,7 @@ class Ours:
         model = self.task.model()
         replay = _Replay(first.completions, model.tokenizer)
         with self._trainer(model, engine=replay, steps=1, max_grad_norm=0.0) as trainer:
-            assert trainer.reference is not None
+            assert isinstance(trainer.reference, OmniModel)
             for one in (model, trainer.reference):
                 if all_tokens:
                     one.banned_ids = one.banned_ids[:0]
@@ -265,10 +265,10 @@ def _logps(model: OmniModel, prompt: Prompt, ids_BT: Tensor) -> Tensor:
     following_3T = (prompt.next_position + torch.arange(tokens)).expand(3, -1)
     positions_3S = torch.cat([prompt.position_ids, following_3T], dim=1)
     features = model.family.collate([prompt.features] * rows)
-    hidden_BSH = model.decoder(
-        inputs_embeds=model.embed(ids_BS, features),
-        position_ids=positions_3S[:, None].expand(-1, rows, -1),
+    hidden_BSH = model.decode(
+        positions_3S[:, None].expand(-1, rows, -1),
         use_cache=False,
+        **model.embed(ids_BS, features).keywords(),
     ).last_hidden_state
     states_NH = hidden_BSH[:, size - 1 : -1].flatten(0, 1)
     return model.score(states_NH, ids_BT.flatten()).logps_N.view_as(ids_BT)

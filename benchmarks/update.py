@@ -75,7 +75,7 @@ class Shape:
     def arithmetic_ideal(self, model: OmniModel) -> float:
         """How many times more multiply-adds there are without sharing."""
         config = model.config.get_text_config()
-        layers = model.decoder.language_model.layers
+        layers = model.decoder.layers
         weights = sum(p.numel() for p in layers.parameters() if p.dim() == 2)
         per_pair = 2 * config.hidden_size * config.num_hidden_layers  # a score, and its use
         head = self.completions * self.tokens * config.hidden_size * config.vocab_size

@@ -205,11 +205,11 @@ def test_operations_are_those_that_torch_counts(
     """Without checkpointing; of causal attention torch counts all pairs, so that is left out."""
     group = Group(model, SHAPE)
     model.thinker.lm_head.requires_grad_(not frozen)
-    model.decoder.language_model.layers.requires_grad_(not frozen)
+    model.decoder.layers.requires_grad_(not frozen)
     with FlopCounterMode(display=False) as counter:
         logps_N = group.shared() if shared else group.repeated(0, SHAPE.completions)
         logps_N.sum().backward()
-    model.decoder.language_model.layers.requires_grad_(True)
+    model.decoder.layers.requires_grad_(True)
     model.thinker.lm_head.requires_grad_(True)
     counts = {str(name): count for name, count in counter.get_flop_counts()["Global"].items()}
     products = sum(count for name, count in counts.items() if "attention" not in name)

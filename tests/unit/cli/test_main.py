@@ -116,7 +116,7 @@ def test_print_config_writes_nothing_and_reads_back(
 
 FAILING = """
 from dataclasses import dataclass
-from triptych.errors import ConfigError, DataError
+from triptych.errors import ConfigError, DataError, Preempted
 
 @dataclass(frozen=True)
 class FailConfig:
@@ -131,6 +131,7 @@ def run(config: FailConfig) -> int:
         "config": ConfigError("the rate is 0; give one above 0"),
         "disk": OSError(28, "No space left on device", "x.mp4"),
         "stop": KeyboardInterrupt(),
+        "asked": Preempted("SIGTERM: stopped after step 3 of 9; checkpoint-3 is complete"),
         "bug": ZeroDivisionError("a bug"),
     }
     if config.how in errors:
@@ -156,9 +157,11 @@ def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("config", 2, "triptych: error: the rate is 0; give one above 0\n"),
         ("disk", 1, "triptych: error: [Errno 28] No space left on device: 'x.mp4'\n"),
         ("stop", 130, "triptych: interrupted\n"),
+        ("asked", 143, "triptych: SIGTERM: stopped after step 3 of 9; checkpoint-3 is complete. "
+                       "Go on by: triptych fail --how asked --resume\n"),
         ("well", 7, ""),
     ],
-)
+)  # fmt: skip
 def test_the_end_of_a_command_becomes_an_exit_code_and_at_most_one_line(
     how: str, code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 
 from triptych.cli.config import parse
-from triptych.cli.model import EnforcementConfig, check_at_least
+from triptych.cli.model import EnforcementConfig, check_at_least, device_of_process
 from triptych.errors import ConfigError
 from triptych.generation import Enforce
 
@@ -60,3 +60,16 @@ def test_numbers_below_the_least_are_named() -> None:
         check_at_least(1, _Numbers(n=0), "n")
     with pytest.raises(ConfigError, match="temperature is nan"):
         check_at_least(0, _Numbers(temperature=float("nan")), "n", "temperature")
+
+
+def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[str] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.set_device", chosen.append)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert device_of_process("auto") == "cuda"
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert device_of_process("auto") == device_of_process("cuda") == "cuda:3"
+    assert device_of_process("cpu") == "cpu"
+    assert device_of_process("cuda:1") == "cuda:1"
+    assert chosen == ["cuda:3", "cuda:3"]

@@ -169,6 +169,7 @@ def test_writers_that_are_killed_leave_nothing_that_is_served(
     assert not list(cache.folder.glob(".*.partial"))
 
 
+@pytest.mark.slow
 def test_two_writers_at_once(
     cache: FeatureCache,
     write: Callable[[Iterable[int]], psutil.Process],

@@ -166,10 +166,12 @@ def thin_out_cues(path: Path) -> None:
     [
         ("long.mp4", {}),
         pytest.param("long.mkv", {}, marks=pytest.mark.slow),
-        ("long.ts", {}),
-        ("pieces.mp4", {"movflags": "frag_keyframe+empty_moov"}),
+        pytest.param("long.ts", {}, marks=pytest.mark.slow),
+        pytest.param(
+            "pieces.mp4", {"movflags": "frag_keyframe+empty_moov"}, marks=pytest.mark.slow
+        ),
         pytest.param("live.mkv", {"live": "1"}, marks=pytest.mark.slow),
-        ("sparse.mkv", {}),
+        pytest.param("sparse.mkv", {}, marks=pytest.mark.slow),
     ],
 )
 def test_frames_far_apart_are_sought(

@@ -67,12 +67,21 @@ def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     return list(tokenizer.encode(text, add_special_tokens=False))
 
 
+ALL_FAMILIES = pytest.mark.parametrize(
+    "family",
+    [*FAMILIES[:2], *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES[2:])],
+)
+MANY_STEPS = pytest.mark.no_cover
+"""Of lines that the other tests cover."""
+
+
 @pytest.fixture(params=["text", "special", "added"])
 def tags_as(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@MANY_STEPS
+@ALL_FAMILIES
 def test_whatever_is_drawn_is_valid_and_within_budget(
     make_tokenizer: MakeTokenizer, family: str, tags_as: str
 ) -> None:
@@ -112,7 +121,8 @@ def test_white_space_leaves_room_for_the_minimum_of_the_stages_behind_it(
         matcher.advance(int(np.flatnonzero(matcher.choice.mask_V)[0]))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@MANY_STEPS
+@ALL_FAMILIES
 def test_the_shortest_completions_are_found(
     make_tokenizer: MakeTokenizer, family: str, tags_as: str
 ) -> None:
@@ -126,6 +136,7 @@ def test_the_shortest_completions_are_found(
         compile_for(tokenizer, shortest - 1)
 
 
+@MANY_STEPS
 @pytest.mark.parametrize(
     "text",
     [
