@@ -116,6 +116,15 @@ def test_it_learns_and_goes_back_to_the_best_checkpoint(
     assert quality == {0: 0.0, 2: 0.2, 4: 0.9, 6: 0.5, 8: 0.5}
 
 
+def test_a_best_metric_that_nobody_measures_is_refused_before_the_first_step(
+    tiny: OmniModel, samples: list[Sample], run: RunFolder
+) -> None:
+    config = SFTConfig(batch_size=4, max_steps=1, eval_steps=1, best_metric="reward/answr")
+    with pytest.raises(ConfigError, match="no 'reward/answr'; it measures: quality, speed"):
+        train_sft(tiny, samples[:4], config, run, evaluate=lambda _: {"speed": 1.0, "quality": 0.5})
+    assert run.metrics() == []
+
+
 def test_gradient_checkpointing_changes_nothing(
     tiny_folder: Path, samples: list[Sample], run: RunFolder
 ) -> None:

@@ -288,6 +288,12 @@ class StageTrainer(DistributedTrainer):
         ):
             measured = self._evaluate_model(self.omni)
         metrics = {f"{metric_key_prefix}_{name}": float(value) for name, value in measured.items()}
+        best = self._policy.best_metric
+        if best and f"eval_{best.removeprefix('eval_')}" not in metrics:
+            raise ConfigError(
+                f"best_metric: the evaluation measures no {best!r}; it measures: "
+                f"{', '.join(sorted(measured))}"
+            )
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
