@@ -125,7 +125,11 @@ def test_what_is_shown_is_the_completion_with_each_stage_on_a_line_of_its_own(
     ("words", "answers"),
     [
         (["--type", "yes_no"], {"yes", "no", "Yes", "No"}),
-        (["--type", "multi_select", "--options", "a,b"], {"A", "B", "A,B", "A, B"}),
+        pytest.param(
+            ["--type", "multi_select", "--options", "a,b"],
+            {"A", "B", "A,B", "A, B"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_answer_is_held_to_the_type_of_the_question(

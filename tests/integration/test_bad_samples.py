@@ -77,6 +77,7 @@ def test_a_cold_start_that_skips_is_one_without_the_bad_samples(
     assert all("torn-" in line["cause"] and line["phase"] == "skipped" for line in skipped)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_leaves_out_what_it_left_out_although_it_was_mended(
     tiny_folder: Path, damaged: list[Sample], run: RunFolder, tmp_path: Path
 ) -> None:

@@ -15,9 +15,9 @@ SMALL = [
     *("--sizes.validation", "4", "--sizes.test-balanced", "6"),
     *("--text-drills", "40", "--base.max-steps", "2", "--base.log-every", "1"),
     *("--cold-start.max-steps", "2", "--cold-start.log-every", "1"),
-    *("--uniform.max-steps", "2", "--uniform.eval-steps", "1"),
-    *("--stage-credit.max-steps", "2", "--stage-credit.eval-steps", "1"),
-    *("--continued-sft.max-steps", "2", "--continued-sft.eval-steps", "1"),
+    *("--uniform.max-steps", "2", "--uniform.eval-steps", "2"),
+    *("--stage-credit.max-steps", "2", "--stage-credit.eval-steps", "2"),
+    *("--continued-sft.max-steps", "2", "--continued-sft.eval-steps", "2"),
     *("--uniform.rollouts-every", "1", "--stage-credit.rollouts-every", "1"),
 ]
 

@@ -131,6 +131,7 @@ def test_samples_that_cannot_be_scored_are_not_kept(
     assert rollout_filter(whole, *command) == 0
 
 
+@pytest.mark.slow
 def test_samples_that_are_skipped_are_neither_scored_nor_kept(
     tiny_folder: Path, whole: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -137,6 +137,7 @@ def test_after_kill_9_half_way_only_what_is_missing_is_asked(tmp_path: Path) -> 
         assert max(asked.values()) <= 2
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_cache_at_the_same_time(tmp_path: Path) -> None:
     count, cache = 100, tmp_path / "new" / "cache.sqlite"
     with JudgeServer() as server:

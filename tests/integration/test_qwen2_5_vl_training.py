@@ -19,6 +19,7 @@ from triptych.training.credit import Scheme
 from triptych.training.grpo import GRPOConfig, GRPOTrainer
 
 
+@pytest.mark.slow
 def test_sft_resumes_and_grpo_goes_on_from_it(
     tiny_vl_folder: Path, silent_samples: list[Sample], tmp_path: Path
 ) -> None:
