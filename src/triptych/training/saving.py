@@ -8,6 +8,7 @@ the step alone, whatever the number of processes: see `steps`.
 
 import random
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +48,7 @@ EVALUATION = "evaluation"
 """What may be pending at a checkpoint."""
 
 
-class SavingTrainer(Trainer):
+class SavingTrainer(Trainer, ABC):
     """A Trainer whose checkpoints are whole or not there.
 
     Subclasses set `run`, `phase`, `checkpoints` and `began` before they train, and may write more
@@ -104,9 +105,9 @@ class SavingTrainer(Trainer):
         self.say(found.line(self.phase))
         return found
 
+    @abstractmethod
     def say(self, line: str) -> None:
         """Tell the user; called on the first process only."""
-        raise NotImplementedError
 
     def take_up(self) -> None:
         """What is left to do at the checkpoint, once it is loaded."""

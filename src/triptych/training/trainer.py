@@ -14,6 +14,7 @@ trackers. This module makes an `OmniModel` and a list of samples fit into it:
 """
 
 import math
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -186,13 +187,13 @@ class StageTrainer(DistributedTrainer):
             seconds=dict(self.timeline.seconds),
         )
 
+    @abstractmethod
     def step_inputs(self, samples: Sequence[Sequence[Sample]]) -> tuple[list[Any], Tensor]:
         """The micro-batches of an optimizer step, and what its losses are divided by.
 
         Args:
             samples: of each micro-batch.
         """
-        raise NotImplementedError
 
     def prompts(self, samples: Sequence[Sample]) -> list[Prompt]:
         """What the model reads, with embeddings where a media encoder is frozen."""
@@ -238,9 +239,9 @@ class StageTrainer(DistributedTrainer):
         """Tell the user, beside the progress."""
         self._progress.say(line)
 
+    @abstractmethod
     def memory_advice(self, phase: str) -> tuple[str, list[str]]:
         """How large the work of a timed phase is, and which settings make it smaller."""
-        raise NotImplementedError
 
     def _out_of_memory(self, error: torch.OutOfMemoryError) -> OutOfMemory:
         doing = self.timeline.broke_off
