@@ -16,6 +16,7 @@ from triptych.models.tiny.sizes import (
     audio_sizes,
     feature_extractor,
     pixel_limits,
+    save,
     text_sizes,
     vision_sizes,
     with_random_weights,
@@ -44,10 +45,7 @@ def build_tiny(folder: str | Path, seed: int = 0, config: TinyConfig | None = No
     """Build model, tokenizer and processor from ``seed`` and save them to ``folder``."""
     config = config or TinyConfig()
     tokenizer = build_tokenizer()
-    folder = Path(folder)
-    build_thinker(tokenizer, config, seed).save_pretrained(folder)
-    build_processor(tokenizer, config).save_pretrained(folder)
-    return folder
+    return save(folder, build_thinker(tokenizer, config, seed), build_processor(tokenizer, config))
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

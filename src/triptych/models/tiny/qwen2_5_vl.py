@@ -14,6 +14,7 @@ from triptych.models import pil_processor
 from triptych.models.tiny.sizes import (
     TinyConfig,
     pixel_limits,
+    save,
     text_sizes,
     vision_sizes,
     with_random_weights,
@@ -41,10 +42,7 @@ def build_tiny_qwen2_5_vl(
     """Build model, tokenizer and processor from ``seed`` and save them to ``folder``."""
     config = config or TinyConfig()
     tokenizer = train_tokenizer(MEDIA_TOKENS)
-    folder = Path(folder)
-    _build_model(tokenizer, config, seed).save_pretrained(folder)
-    _build_processor(tokenizer, config).save_pretrained(folder)
-    return folder
+    return save(folder, _build_model(tokenizer, config, seed), _build_processor(tokenizer, config))
 
 
 def _build_processor(tokenizer: PreTrainedTokenizerFast, config: TinyConfig) -> Any:

@@ -16,7 +16,13 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from triptych.models import pil_processor
 from triptych.models.tiny.qwen3 import PATCH, experts, interleaved_text_sizes, vision_sizes
-from triptych.models.tiny.sizes import TinyConfig, audio_sizes, pixel_limits, with_random_weights
+from triptych.models.tiny.sizes import (
+    TinyConfig,
+    audio_sizes,
+    pixel_limits,
+    save,
+    with_random_weights,
+)
 from triptych.models.tiny.tokenization import chat_template, media_ids, train_tokenizer
 
 MEDIA_TOKENS = {
@@ -44,10 +50,9 @@ def build_tiny_qwen3_omni(
     """Build model, tokenizer and processor from ``seed`` and save them to ``folder``."""
     config = config or TinyConfig()
     tokenizer = train_tokenizer(MEDIA_TOKENS)
-    folder = Path(folder)
-    _build_thinker(tokenizer, config, seed).save_pretrained(folder)
-    _build_processor(tokenizer, config).save_pretrained(folder)
-    return folder
+    return save(
+        folder, _build_thinker(tokenizer, config, seed), _build_processor(tokenizer, config)
+    )
 
 
 def _build_processor(tokenizer: PreTrainedTokenizerFast, config: TinyConfig) -> Any:

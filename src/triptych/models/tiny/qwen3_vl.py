@@ -15,7 +15,7 @@ from triptych.models import pil_processor
 from triptych.models.tiny import qwen3
 from triptych.models.tiny.qwen2_5_vl import CHAT_TEMPLATE, MEDIA_TOKENS
 from triptych.models.tiny.qwen3 import PATCH, interleaved_text_sizes, vision_sizes
-from triptych.models.tiny.sizes import TinyConfig, pixel_limits, with_random_weights
+from triptych.models.tiny.sizes import TinyConfig, pixel_limits, save, with_random_weights
 from triptych.models.tiny.tokenization import media_ids, train_tokenizer
 
 
@@ -28,10 +28,11 @@ def build_tiny_qwen3_vl(
     """
     config = config or TinyConfig()
     tokenizer = train_tokenizer(MEDIA_TOKENS)
-    folder = Path(folder)
-    _build_model(tokenizer, config, seed, experts=experts).save_pretrained(folder)
-    _build_processor(tokenizer, config).save_pretrained(folder)
-    return folder
+    return save(
+        folder,
+        _build_model(tokenizer, config, seed, experts=experts),
+        _build_processor(tokenizer, config),
+    )
 
 
 def _build_processor(tokenizer: PreTrainedTokenizerFast, config: TinyConfig) -> Any:

@@ -1,6 +1,7 @@
 """The sizes of the toys, and their random weights."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -98,3 +99,10 @@ def feature_extractor(config: TinyConfig) -> WhisperFeatureExtractor:
     return WhisperFeatureExtractor(
         feature_size=config.mel_bins, chunk_length=config.audio_seconds, return_attention_mask=True
     )
+
+
+def save(folder: str | Path, model: PreTrainedModel, processor: Any) -> Path:
+    """Write both as one ordinary model folder, and return it."""
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return Path(folder)
