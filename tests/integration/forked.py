@@ -27,11 +27,21 @@ def letters(prompts: Any, completions: Any, **columns: Any) -> list[float | None
     return [sum(map(str.isalpha, text)) / (1 + len(text)) for text in completions]
 
 
-def _run(words: Sequence[str], log: Path) -> None:
+def _die_writing(name: str) -> None:
+    def watch(event: str, args: tuple[Any, ...]) -> None:
+        if event == "open" and "w" in str(args[1]) and str(args[0]).endswith(name):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+
+
+def _run(words: Sequence[str], log: Path, dies_writing: str) -> None:
     import torch
 
     from triptych.cli.main import main
 
+    if dies_writing:
+        _die_writing(dies_writing)
     torch.set_num_threads(1)
     with log.open("a", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
@@ -48,11 +58,13 @@ class Run:
     Args:
         words: of the command.
         log: receives what it prints.
+        dies_writing: the end of a path; SIGKILL when Python opens such a file to write it.
     """
 
-    def __init__(self, words: Sequence[str], log: Path) -> None:
+    def __init__(self, words: Sequence[str], log: Path, dies_writing: str = "") -> None:
         self.log = log
-        self.process: ForkServerProcess = _context.Process(target=_run, args=(list(words), log))
+        args = list(words), log, dies_writing
+        self.process: ForkServerProcess = _context.Process(target=_run, args=args)
         self.process.start()
 
     @property
@@ -64,6 +76,11 @@ class Run:
         self.process.join()
         assert self.process.exitcode is not None
         return self.process.exitcode
+
+    def was_killed(self) -> bool:
+        """Whether SIGKILL ended it, when it has ended."""
+        self.process.join()
+        return self.process.exitcode == -signal.SIGKILL
 
     def cpu_seconds(self) -> float:
         """Of work so far: the same on a machine with others, where wall time is not."""
@@ -90,5 +107,4 @@ class Run:
         """SIGKILL at a moment; False where the run ended before."""
         in_time = self.until(moment)
         self.process.kill()
-        self.process.join()
-        return in_time and self.process.exitcode == -signal.SIGKILL
+        return self.was_killed() and in_time

@@ -86,6 +86,12 @@ def writing(out: Path, step: int, name: str) -> Callable[[Run], bool]:
     return lambda run: file.exists()
 
 
+def rolled_out(out: Path, number: int) -> Callable[[], bool]:
+    """The moment at which so many completions are there."""
+    path = RunFolder(out).rollouts_path
+    return lambda: path.exists() and path.read_bytes().count(b"\n") >= number
+
+
 def worked(seconds: float) -> Callable[[Run], bool]:
     """The moment at which a run has done so much work."""
     return lambda run: run.cpu_seconds() > seconds
@@ -93,8 +99,13 @@ def worked(seconds: float) -> Callable[[Run], bool]:
 
 def test_killed_in_a_step_and_in_a_checkpoint(whole: Whole, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    moments = worked(0.75 * whole.cpu_seconds), writing(out, STEPS, "optimizer.pt")
-    assert whole.kill_and_resume(out, *moments)
+    in_a_step = rolled_out(out, STEPS // 2 * 2 * 2)
+    assert Run(whole.words(out), out.with_suffix(".log")).kill_at(in_a_step)
+    last = f".writing/checkpoint-{STEPS}/trainer_state.json"
+    again = Run(whole.words(out, "--resume"), out.with_suffix(".log"), dies_writing=last)
+    assert again.was_killed()
+    assert (out / "checkpoints" / "grpo" / last).with_name("optimizer.pt").exists()
+    assert whole.kill_and_resume(out)
 
 
 @pytest.mark.slow
