@@ -12,7 +12,7 @@ from triptych.cli.main import main
 from triptych.data.sample import Sample, read_samples, write_samples
 from triptych.rewards import rule_rewards, score_group
 
-SETTINGS = ["--n", "4", "--max-new-tokens", "100", "--enforce", "stages+answer",
+SETTINGS = ["--num-generations", "4", "--max-new-tokens", "100", "--enforce", "stages+answer",
             "--max-stage-tokens.think", "8", "--seed", "3"]  # fmt: skip
 
 
@@ -156,7 +156,10 @@ def test_samples_that_are_skipped_are_neither_scored_nor_kept(
 @pytest.mark.parametrize(
     ("words", "cause"),
     [
-        (["--n", "1"], "n is 1; use 2 or more: one completion cannot vary"),
+        (
+            ["--num-generations", "1"],
+            "num_generations is 1; use 2 or more: one completion cannot vary",
+        ),
         (["--min-spread", "0"], "min_spread is 0.0; use a number above 0, up to 1"),
         (["--temperature", "0"], "all completions are the same at temperature 0"),
         (["--reward", "answr"], "reward 'answr' is unknown"),

@@ -12,7 +12,7 @@ from triptych.cli.main import main
 from triptych.data.sample import read_samples, write_samples
 from triptych.generation import completions
 
-SETTINGS = ["--n", "3", "--max-new-tokens", "120", "--min-stage-tokens.think", "4",
+SETTINGS = ["--num-generations", "3", "--max-new-tokens", "120", "--min-stage-tokens.think", "4",
             "--max-stage-tokens.think", "12", "--seed", "5"]  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def test_nothing_is_enforced_when_it_is_off_and_greedy_is_batched(
     command: list[str], tmp_path: Path
 ) -> None:
     greedy = ["--enforce", "off", "--min-stage-tokens.think", "0", "--max-stage-tokens.think", "0",
-              "--n", "1", "--temperature", "0", "--batch-size", "5"]  # fmt: skip
+              "--num-generations", "1", "--temperature", "0", "--batch-size", "5"]  # fmt: skip
     out = tmp_path / "out.jsonl"
     assert generate(out, *command, *greedy) == 0
     assert [record["completions"][0]["forced"] for record in lines(out)] == [0] * 12
@@ -155,9 +155,12 @@ def test_other_data_and_other_weights_are_refused(
 @pytest.mark.parametrize(
     ("words", "cause"),
     [
-        (["--n", "0"], "n is 0; use 1 or more"),
+        (["--num-generations", "0"], "num_generations is 0; use 1 or more"),
         (["--batch-size", "0"], "batch_size is 0; use 1 or more"),
-        (["--temperature", "0"], "n is 3, but all completions are the same at temperature 0"),
+        (
+            ["--temperature", "0"],
+            "num_generations is 3, but all completions are the same at temperature 0",
+        ),
         (["--enforce", "off"], "min_stage_tokens holds only enforced completions"),
         (["--max-new-tokens", "9"], "max_new_tokens is 9"),
     ],

@@ -62,9 +62,9 @@ def run(config: AuditConfig) -> None:
     accelerate launch -m triptych audit OUT ...
     """
     from triptych.cli.audit_tables import print_audit
+    from triptych.cli.processes import launched_ranks
     from triptych.cli.questions import (
         folder_to_go_on_with,
-        launched_ranks,
         load_engine,
         load_questions,
         settled,
@@ -82,7 +82,7 @@ def run(config: AuditConfig) -> None:
     from triptych.files import write_lines
     from triptych.runs import RunFolder
 
-    ranks = launched_ranks(config)
+    ranks = launched_ranks(config.device)
     questions = load_questions(config)
     config = settled(config, questions)
     groups = {**questions.groups, **_groups(config.by, questions.samples)}

@@ -28,7 +28,7 @@ class FilterConfig(generate.GenerateConfig):
     out: Path = argument()
     """JSONL file for the samples that are kept. Beside it stand OUT.scores.jsonl with all rewards
     of all samples, and OUT.completions.jsonl, which an interrupted command goes on with."""
-    n: int = 8
+    num_generations: int = 8
     """Completions of each sample; as many as a group has in training."""
     reward: str = "answer"
     """The reward that must vary: context, reasoning, answer or format (by rule), judge:STAGE,
@@ -40,8 +40,11 @@ class FilterConfig(generate.GenerateConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.n < 2:
-            raise ConfigError(f"n is {self.n}; use 2 or more: one completion cannot vary")
+        if self.num_generations < 2:
+            raise ConfigError(
+                f"num_generations is {self.num_generations}; use 2 or more: one completion cannot "
+                "vary"
+            )
         if not 0 < self.min_spread <= 1:
             raise ConfigError(f"min_spread is {self.min_spread}; use a number above 0, up to 1")
 
@@ -72,15 +75,19 @@ def run(config: FilterConfig) -> None:
     """Keep the prompts on which a model is now better, now worse.
 
     A group whose completions all earn the same teaches GRPO nothing: prompts that are too easy or
-    too hard only cost time. Each sample is completed n times, and kept if the reward varies.
+    too hard only cost time. Each sample is completed several times, and kept if the
+    reward varies.
 
     An interrupted command, started again, goes on. Another --reward or --min-spread is tried on the
-    completions that are there.
+    completions that are there. With several GPUs: accelerate launch -m triptych data rollout-filter
+    OUT ...
     """
+    from triptych.cli.processes import launched_ranks
     from triptych.data.sample import write_samples
     from triptych.files import read_lines, write_lines
     from triptych.rewards import resolve, rule_rewards
 
+    ranks = launched_ranks(config.device)
     wanted = {config.reward: config.reward}
     functions = {**rule_rewards(), **resolve(wanted, config.judge, config.device)}
     samples = load_data(config, config.data)
@@ -93,7 +100,13 @@ def run(config: FilterConfig) -> None:
     generate.run(_generation(config, completions))
     texts = {record["sample_id"]: _texts(record) for record in read_lines(completions)}
     completed = [sample for sample in samples if sample.id in texts]  # others have bad media
-    scores = [_score(functions, config.reward, one, texts[one.id]) for one in completed]
+    mine = completed[ranks.rank :: ranks.count]
+    parts = ranks.share(
+        lambda: [_score(functions, config.reward, one, texts[one.id]) for one in mine]
+    )
+    if not ranks.first:
+        return
+    scores = [parts[place % ranks.count][place // ranks.count] for place in range(len(completed))]
     kept = [score.spread is not None and score.spread >= config.min_spread for score in scores]
     write_lines(
         config.out.with_name(f"{config.out.name}.scores.jsonl"),

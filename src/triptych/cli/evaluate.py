@@ -44,9 +44,9 @@ def run(config: EvalConfig) -> None:
     accelerate launch -m triptych eval OUT ...
     """
     from triptych.cli.evaluation_tables import print_result
+    from triptych.cli.processes import launched_ranks
     from triptych.cli.questions import (
         folder_to_go_on_with,
-        launched_ranks,
         load_engine,
         load_questions,
         settled,
@@ -56,7 +56,7 @@ def run(config: EvalConfig) -> None:
     from triptych.evaluation.runner import evaluate
     from triptych.runs import RunFolder
 
-    ranks = launched_ranks(config)
+    ranks = launched_ranks(config.device)
     first = ranks.rank == 0
     rewards = load_rewards(config)
     questions = load_questions(config)

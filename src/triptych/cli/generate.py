@@ -20,7 +20,7 @@ class GenerateConfig(EnforcementConfig, FailurePolicy, ModelConfig):
     with."""
     data: Path
     """Data set, in any form that `triptych data convert` reads."""
-    n: int = 1
+    num_generations: int = 1
     """Completions of each sample."""
     max_new_tokens: int = 512
     """Longest completion, in tokens."""
@@ -39,11 +39,12 @@ class GenerateConfig(EnforcementConfig, FailurePolicy, ModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         FailurePolicy.__post_init__(self)
-        check_at_least(1, self, "n", "max_new_tokens", "batch_size")
+        check_at_least(1, self, "num_generations", "max_new_tokens", "batch_size")
         check_at_least(0, self, "temperature")
-        if self.n > 1 and self.temperature == 0:
+        if self.num_generations > 1 and self.temperature == 0:
             raise ConfigError(
-                f"n is {self.n}, but all completions are the same at temperature 0; raise it"
+                f"num_generations is {self.num_generations}, but all completions are the same at "
+                "temperature 0; raise it"
             )
 
 
@@ -51,14 +52,17 @@ def run(config: GenerateConfig) -> None:
     """Write a model's completions of every sample as JSONL: text, stages, violations.
 
     Lines are written as they are done. An interrupted command, started again, goes on behind the
-    last whole line, and leaves the same file as one that was never interrupted.
+    last whole line, and leaves the same file as one that was never interrupted. With several GPUs:
+    accelerate launch -m triptych generate OUT ...
     """
+    from triptych.cli.processes import launched_ranks
     from triptych.data.policy import FileSkips, usable_samples
     from triptych.generation import SamplingConfig
     from triptych.generation.completions import weights_digest, write_completions
     from triptych.generation.local import LocalEngine
     from triptych.origin import check_origin
 
+    ranks = launched_ranks(config.device)
     samples = load_data(config, config.data)
     origin = _origin(config)
     check_origin(config.out, origin)  # before a large model is loaded
@@ -66,8 +70,9 @@ def run(config: GenerateConfig) -> None:
     model.requires_grad_(False)  # its media encoders then run once for all questions about a clip
     skips = FileSkips(config.out.with_name(f"{config.out.name}.skipped.jsonl"))
     samples = usable_samples(
-        samples, config, model.encoder.outcomes, skips, resume=config.out.exists()
-    )
+        samples, config, model.encoder.outcomes, skips, resume=config.out.exists(),
+        ranks=ranks,
+    )  # fmt: skip
     sampling = SamplingConfig(
         max_new_tokens=config.max_new_tokens,
         temperature=config.temperature,
@@ -78,18 +83,21 @@ def run(config: GenerateConfig) -> None:
         min_stage_tokens=config.min_stage_tokens,
         max_stage_tokens=config.max_stage_tokens,
     )
-    with progress_bars() as bars:
+    with progress_bars(shown=ranks.first) as bars:
         task = bars.add_task("samples", total=len(samples))
         found = write_completions(
             LocalEngine(model, max_sequences=config.batch_size),
             samples,
-            config.n,
+            config.num_generations,
             sampling,
             config.out,
             {**origin, "weights_sha256": weights_digest(model)},
-            batch_size=max(1, config.batch_size // config.n),
+            batch_size=max(1, config.batch_size // config.num_generations),
             progress=lambda done: bars.update(task, completed=done),
+            ranks=ranks,
         )
+    if not ranks.first:
+        return
     kept = f", {found} of them there already" if found else ""
     print(f"completions of {len(samples)} samples{kept}: {config.out}")
 

@@ -1,6 +1,5 @@
 """What `triptych eval` and `triptych audit` have in common: the questions, and who answers them."""
 
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from triptych.cli.model import ModelConfig, check_at_least, load_model
 from triptych.data.media import MediaBudget
-from triptych.data.policy import Ranks
 from triptych.errors import ConfigError, MediaError
 from triptych.generation.budgets import StageBudgets
 from triptych.generation.engine import Enforce, SamplingConfig
@@ -348,20 +346,6 @@ def folder_to_go_on_with(config: Any, free: Collection[str], done: str) -> "RunF
             "remove this one"
         )
     return RunFolder.create(config.out, resume=True)
-
-
-def launched_ranks(config: EngineConfig) -> Ranks:
-    """The processes that `accelerate launch` or `torchrun` started; call it before a model is
-    loaded, so that each process takes a GPU of its own.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Ranks()
-    import torch
-    from accelerate import PartialState
-    from accelerate.utils import gather_object
-
-    state = PartialState(cpu=config.device == "cpu" or not torch.cuda.is_available())
-    return Ranks(state.process_index, state.num_processes, lambda mine: gather_object([mine]))
 
 
 def _decoded(

@@ -81,14 +81,25 @@ def train(config: TrainConfig) -> None:
 
     From each reference texts are made that keep all of it, lack a part, or are wrong in a known
     way, each with a target from 0 to 1. An encoder learns the target of a text beside its
-    reference. Clips and references that are held out calibrate and evaluate it.
+    reference. Clips and references that are held out calibrate and evaluate it. With several GPUs:
+    accelerate launch -m triptych reward train OUT ...
     """
-    refuse_used_folder(config.out)
+    from triptych.cli.processes import launched_ranks
+
+    ranks = launched_ranks(config.device)
+    ranks.settle(lambda: refuse_used_folder(config.out))
     from triptych.rewards.scorer.build import build_text_scorer
 
     evaluation = build_text_scorer(
-        config.out, _load(config.data), config, device=config.device, show_progress=is_watched()
+        config.out,
+        _load(config.data),
+        config,
+        device=config.device,
+        show_progress=ranks.first and is_watched(),
+        ranks=ranks,
     )
+    if not ranks.first:
+        return
     _print_evaluation(evaluation)
     print(f"trained scorer: {config.out}")
 

@@ -32,9 +32,13 @@ def train(config: TrainOmniConfig) -> None:
     From each reference texts are made that keep all of it, lack a part, or are wrong in a known
     way, each with a target from 0 to 1. The model learns the target of a text from the clip alone,
     so it needs no reference when it scores. Clips that are held out calibrate and evaluate it; a
-    scorer of the same texts without the clips says what the texts give away by themselves.
+    scorer of the same texts without the clips says what the texts give away by themselves. With
+    several GPUs: accelerate launch -m triptych reward train-omni OUT ...
     """
-    refuse_used_folder(config.out)
+    from triptych.cli.processes import launched_ranks
+
+    ranks = launched_ranks(config.device)
+    ranks.settle(lambda: refuse_used_folder(config.out))
     from triptych.cli.model import load_data, load_model
     from triptych.rewards.scorer.card import figure_table, kind_table
     from triptych.rewards.scorer.omni_build import build_omni_scorer, swap_table
@@ -45,8 +49,11 @@ def train(config: TrainOmniConfig) -> None:
         config,
         lambda: load_model(config),
         name=config.model,
-        show_progress=is_watched(),
+        show_progress=ranks.first and is_watched(),
+        ranks=ranks,
     )
+    if not ranks.first:
+        return
     own = figures.scorer.all
     for table in (kind_table(own), swap_table(figures), figure_table(own)):
         print_table(table)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triptych.cli.model import load_data, load_model
-from triptych.data.policy import FailurePolicy, Ranks, RunSkips, usable_samples
+from triptych.cli.processes import current_ranks
+from triptych.data.policy import FailurePolicy, RunSkips, usable_samples
 from triptych.runs import RunFolder
 from triptych.training.grpo_config import GRPOConfig
 
@@ -86,21 +87,18 @@ def measure_on(
             skips = RunSkips(run, "validation")
             usable.extend(
                 usable_samples(
-                    samples, policy, model.encoder.outcomes, skips, resume=True, ranks=_ranks()
+                    samples,
+                    policy,
+                    model.encoder.outcomes,
+                    skips,
+                    resume=True,
+                    ranks=current_ranks(),
                 )
             )
         result = evaluate(
             LocalEngine(model), usable, sampling, scoring.rewards, split="validation",
-            ranks=_ranks(),
+            ranks=current_ranks(),
         )  # fmt: skip
         return {**result.means("validation"), **scoring.means(usable, result.records)}
 
     return measure
-
-
-def _ranks() -> Ranks:
-    from accelerate import PartialState
-    from accelerate.utils import gather_object
-
-    state = PartialState()
-    return Ranks(state.process_index, state.num_processes, lambda mine: gather_object([mine]))

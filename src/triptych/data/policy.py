@@ -14,14 +14,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 from triptych.data.sample import Sample
-from triptych.errors import ConfigError, DataError, MediaError
+from triptych.errors import ConfigError, DataError, MediaError, TriptychError
 from triptych.files import read_lines, write_lines
 from triptych.runs import RunFolder
 
 _log = logging.getLogger(__name__)
+
+Outcome = TypeVar("Outcome")
 
 
 class OnBadSample(StrEnum):
@@ -105,6 +107,40 @@ class Ranks:
     rank: int = 0
     count: int = 1
     gather: Callable[[Any], list[Any]] = lambda mine: [mine]
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that prints and writes what there is one of."""
+        return self.rank == 0
+
+    def attempt(self, work: Callable[[], Outcome]) -> list[Outcome | TriptychError]:
+        """Do something on each process; all get the results, or the errors, of all."""
+        try:
+            return self.gather(work())
+        except TriptychError as error:
+            return self.gather(error)
+
+    def share(self, work: Callable[[], Outcome]) -> list[Outcome]:
+        """Do something on each process; all get the results of all.
+
+        Raises:
+            TriptychError: `work` raised it on some process, the same here on all.
+        """
+        outcomes: list[Outcome] = []
+        for outcome in self.attempt(work):
+            if isinstance(outcome, TriptychError):
+                raise outcome
+            outcomes.append(outcome)
+        return outcomes
+
+    def settle(self, work: Callable[[], Outcome]) -> Outcome:
+        """Do something on the first process; all get its result, or its error.
+
+        Raises:
+            TriptychError: `work` raised it.
+        """
+        outcomes = self.share(lambda: work() if self.first else None)
+        return cast(Outcome, outcomes[0])
 
 
 def usable_samples(

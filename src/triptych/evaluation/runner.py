@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from triptych.data.policy import Ranks
 from triptych.data.sample import Sample
-from triptych.errors import DataError, TriptychError
+from triptych.errors import DataError
 from triptych.evaluation.asking import Asked, answers_one_by_one, ask
 from triptych.evaluation.ledger import Ledger
 from triptych.evaluation.metrics import Published, score_items
@@ -233,16 +233,10 @@ def _begin(
     ledger: Ledger | None, made_from: Origin, samples: Sequence[Sample], ranks: Ranks
 ) -> _Done:
     """What earlier calls left, or why it may not be gone on with: the same on every rank."""
-    outcome: _Done | TriptychError = _Done({}, [])
-    if ledger and ranks.rank == 0:
-        try:
-            outcome = _Done(*ledger.begin(made_from, [sample.id for sample in samples]))
-        except TriptychError as error:
-            outcome = error
-    outcome = ranks.gather(outcome)[0]
-    if isinstance(outcome, TriptychError):
-        raise outcome
-    return outcome
+    if ledger is None:
+        return _Done({}, [])
+    ids = [sample.id for sample in samples]
+    return ranks.settle(lambda: _Done(*ledger.begin(made_from, ids)))
 
 
 def _took(one: Asked) -> dict[str, Any]:

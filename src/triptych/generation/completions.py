@@ -14,19 +14,24 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from torch import nn
 
+from triptych.data.policy import Ranks
 from triptych.data.sample import Sample
-from triptych.errors import DataError
+from triptych.errors import DataError, TriptychError
 from triptych.generation.engine import Completion, Engine, SamplingConfig
 from triptych.origin import Origin, check_origin, write_origin
 from triptych.stages import DEFAULT_FORMAT, StageFormat, parse
 
 Progress: TypeAlias = Callable[[int], None]
 """Told how many samples are done."""
+
+Line: TypeAlias = dict[str, Any]
+"""A sample's id and its completions."""
 
 _SAMPLED_VALUES = 64  # of each weight
 
@@ -59,6 +64,7 @@ def write_completions(
     *,
     batch_size: int = 1,
     progress: Progress | None = None,
+    ranks: Ranks | None = None,
 ) -> int:
     """Complete each sample `n` times and write a line for it; go on where the file ends.
 
@@ -71,6 +77,8 @@ def write_completions(
         origin: what decides about the completions; of an earlier call it must have been the same.
         batch_size: samples that are completed together.
         progress: told after each batch.
+        ranks: the processes that share the work; all of them make this call. The first one writes
+            what they made, in the order of the samples.
 
     Returns:
         The number of samples whose lines were there already.
@@ -80,20 +88,40 @@ def write_completions(
         DataError: its lines are not those of the samples.
         MediaError: the media of a sample cannot be decoded. The lines before it are kept.
     """
+    ranks = ranks or Ranks()
     check_origin(path, origin)
-    found = _find_lines(path, samples)
+    found = ranks.settle(lambda: _find_lines(path, samples))
     sampling = replace(sampling, seed_per_sample=True)
-    for start in range(found - found % batch_size, len(samples), batch_size):
-        batch = samples[start : start + batch_size]
-        if start + len(batch) <= found:
-            continue
-        groups = engine.generate(batch, n, sampling)
-        if start == 0:
-            write_origin(path, origin)
-        _append(path, list(zip(batch, groups, strict=True))[max(0, found - start) :])
+    begin = found - found % batch_size if found < len(samples) else found
+    round_size = batch_size * ranks.count
+    for start in range(begin, len(samples), round_size):
+        batch = samples[start + ranks.rank * batch_size : start + round_size][:batch_size]
+        parts = ranks.attempt(partial(_complete, engine, batch, n, sampling))
+        error = next((part for part in parts if isinstance(part, TriptychError)), None)
+        lines = _before_an_error(parts)[max(0, found - start) :]
+        if ranks.first and lines:
+            if start == 0:
+                write_origin(path, origin)
+            _append(path, lines)
+        if error:
+            raise error
         if progress:
-            progress(start + len(batch))
+            progress(min(start + round_size, len(samples)))
     return found
+
+
+def _complete(
+    engine: Engine, batch: Sequence[Sample], n: int, sampling: SamplingConfig
+) -> list[Line]:
+    """The lines of some samples; of none where there are fewer batches than processes."""
+    groups = engine.generate(batch, n, sampling) if batch else []
+    return [
+        {
+            "sample_id": sample.id,
+            "completions": [completion_record(completion) for completion in group],
+        }
+        for sample, group in zip(batch, groups, strict=True)
+    ]
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -108,15 +136,20 @@ def weights_digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _append(path: Path, groups: Iterable[tuple[Sample, Sequence[Completion]]]) -> None:
+def _before_an_error(parts: Iterable[list[Line] | TriptychError]) -> list[Line]:
+    lines: list[Line] = []
+    for part in parts:
+        if isinstance(part, TriptychError):
+            break
+        lines += part
+    return lines
+
+
+def _append(path: Path, lines: Iterable[Line]) -> None:
     # Half a surrogate pair has an escape in JSON, but no bytes in UTF-8.
     with path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-        for sample, group in groups:
-            record = {
-                "sample_id": sample.id,
-                "completions": [completion_record(completion) for completion in group],
-            }
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        for line in lines:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def _find_lines(path: Path, samples: Sequence[Sample]) -> int:

@@ -5,10 +5,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from triptych.data.policy import Ranks
 from triptych.data.sample import Sample
 from triptych.errors import DataError
 from triptych.files import read_json, write_json
-from triptych.rewards.scorer.base import read_scorer_file
+from triptych.rewards.scorer.base import Scorer, read_scorer_file
 from triptych.rewards.scorer.card import write_card
 from triptych.rewards.scorer.config import MINILM, TINY, ScorerConfig
 from triptych.rewards.scorer.evaluation import Evaluation, evaluate_scorer
@@ -46,6 +47,7 @@ def build_text_scorer(
     *,
     device: str = "auto",
     show_progress: bool = False,
+    ranks: Ranks | None = None,
 ) -> Evaluation:
     """Train a text scorer and write it with its card. What is evaluated is what was written.
 
@@ -55,22 +57,29 @@ def build_text_scorer(
         config: see `ScorerConfig`.
         device: where it is trained and evaluated.
         show_progress: show a bar while training.
+        ranks: the processes that share the training; all of them make this call and get the
+            figures, the first one writes.
 
     Raises:
-        ConfigError: there is no such encoder, or the samples cannot be split.
+        ConfigError: there is no such encoder, the samples cannot be split, or the processes cannot
+            share a batch.
         DataError: too few samples have a reference, one is too long, or nothing was learned.
     """
     from triptych.rewards.scorer.training import train_text_scorer  # late: it loads Trainer
 
     splits = make_splits(samples, config.stage, config.held_out_share, config.per_kind, config.seed)
-    scorer = train_text_scorer(splits, config, device, show_progress=show_progress)
-    out.mkdir(parents=True, exist_ok=True)
-    scorer.save(out)
-    seen = fingerprints([*splits.train, *splits.calibration])
-    write_json(out / SEEN, {"sha256_begins": seen})
-    evaluation = evaluate_scorer(
-        load_scorer(out, device), splits.held_out, splits.samples, config.seed
-    )
+    ranks = ranks or Ranks()
+    trained = train_text_scorer(splits, config, device, show_progress=show_progress, ranks=ranks)
+    scorer: Scorer = trained
+    if ranks.first:
+        out.mkdir(parents=True, exist_ok=True)
+        trained.save(out)
+        seen = fingerprints([*splits.train, *splits.calibration])
+        write_json(out / SEEN, {"sha256_begins": seen})
+        scorer = load_scorer(out, device)
+    evaluation = evaluate_scorer(scorer, splits.held_out, splits.samples, config.seed)
+    if not ranks.first:
+        return evaluation
     write_card(
         out,
         title=f"A reward model for the {config.stage} stage",

@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from triptych.data.policy import Ranks
 from triptych.data.sample import Sample
 from triptych.errors import ConfigError, DataError
 from triptych.files import write_json
@@ -61,6 +62,7 @@ def build_omni_scorer(
     *,
     name: str = "",
     show_progress: bool = False,
+    ranks: Ranks | None = None,
 ) -> OmniFigures:
     """Train an omni scorer and write it with its card. What is evaluated is what was written.
 
@@ -71,15 +73,18 @@ def build_omni_scorer(
         load_model: Gives the model to begin from, afresh at each call: it is trained in place.
         name: What that model is called.
         show_progress: Show bars while training.
+        ranks: The processes that share the training; all of them make this call and get the
+            figures, the first one writes.
 
     Raises:
-        ConfigError: the samples cannot be split.
+        ConfigError: the samples cannot be split, or the processes cannot share a batch.
         DataError: too few samples have media and a reference context, or nothing was learned.
         MediaError: media of a sample cannot be decoded.
     """
     from triptych.rewards.scorer.omni import OmniScorer  # late, like Trainer below
     from triptych.rewards.scorer.omni_training import calibrate, train_omni_scorer
 
+    ranks = ranks or Ranks()
     splits = make_clip_splits(samples, config)
 
     def trained(with_media: bool) -> OmniScorer:
@@ -91,17 +96,20 @@ def build_omni_scorer(
             name=name,
             with_media=with_media,
             show_progress=show_progress,
+            ranks=ranks,
         )
         calibrate(scorer, splits.calibration, splits.samples)
         return scorer
 
     scorer = trained(with_media=True)
-    out.mkdir(parents=True, exist_ok=True)
-    scorer.save(out)
-    write_json(out / SEEN, {"sha256_begins": fingerprints([*splits.train, *splits.calibration])})
-    encoder, device = scorer.model.encoder, str(scorer.model.device)
-    scorer = OmniScorer.load(out, device)
-    scorer.model.encoder = encoder  # the same processor: what it has decoded need not be again
+    if ranks.first:
+        out.mkdir(parents=True, exist_ok=True)
+        scorer.save(out)
+        seen = fingerprints([*splits.train, *splits.calibration])
+        write_json(out / SEEN, {"sha256_begins": seen})
+        encoder, device = scorer.model.encoder, str(scorer.model.device)
+        scorer = OmniScorer.load(out, device)
+        scorer.model.encoder = encoder  # the same processor: what it has decoded need not be again
     held = (splits.held_out, splits.samples)
     figures = OmniFigures(
         scorer=evaluate_omni_scorer(scorer, *held, seed=config.seed),
@@ -112,6 +120,8 @@ def build_omni_scorer(
             else None
         ),
     )
+    if not ranks.first:
+        return figures
     write_json(out / COMPARISON, figures.to_dict())
     about = "\n\n".join(
         [_ABOUT, "## Does it look and listen?", _HOW, markdown(swap_table(figures))]

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
+from triptych.data.policy import Ranks
 from triptych.data.sample import Sample
 from triptych.errors import ConfigError
 from triptych.models.omni import OmniModel
@@ -59,6 +60,7 @@ def train_omni_scorer(
     name: str = "",
     with_media: bool = True,
     show_progress: bool = False,
+    ranks: Ranks | None = None,
 ) -> OmniScorer:
     """Fine-tune `model` in place into a scorer that is not calibrated yet.
 
@@ -73,9 +75,12 @@ def train_omni_scorer(
         with_media: Show the media. Without them the scorer learns what the texts give away by
             themselves, which is the baseline of one that looks and listens.
         show_progress: Show a bar.
+        ranks: The processes that share the rows of a step; all get the scorer. The last step is
+            filled up with the first rows, since each process needs some.
 
     Raises:
-        ConfigError: no pair can be learned from, or one is of another stage.
+        ConfigError: no pair can be learned from, one is of another stage, or the processes cannot
+            share a batch.
         MediaError: the media of a sample cannot be decoded.
         ModelError: the model has no such media encoder to freeze.
     """
@@ -91,6 +96,7 @@ def train_omni_scorer(
             config,
             Path(folder),
             show_progress,
+            ranks or Ranks(),
         )
         trainer.train()
     return scorer.eval()
@@ -184,11 +190,12 @@ class _OmniTrainer(Trainer):
         config: OmniScorerConfig,
         folder: Path,
         show_progress: bool,
+        ranks: Ranks,
     ) -> None:
         self._scorer, self._config = scorer, config
         super().__init__(
             model=scorer,
-            args=_arguments(config, folder, scorer.model.device, show_progress),
+            args=_arguments(config, folder, scorer.model.device, show_progress, ranks),
             train_dataset=rows,
             data_collator=self._collate,
             optimizers=(_optimizer(scorer, config), None),
@@ -252,14 +259,24 @@ def _optimizer(scorer: OmniScorer, config: OmniScorerConfig) -> torch.optim.Opti
 
 
 def _arguments(
-    config: OmniScorerConfig, folder: Path, device: torch.device, show_progress: bool
+    config: OmniScorerConfig,
+    folder: Path,
+    device: torch.device,
+    show_progress: bool,
+    ranks: Ranks,
 ) -> TrainingArguments:
+    rows_of_all = config.micro_batch_size * ranks.count
+    if config.batch_size % rows_of_all:
+        raise ConfigError(
+            f"batch_size is {config.batch_size}; use a multiple of {rows_of_all}, "
+            f"micro_batch_size for each of {ranks.count} processes"
+        )
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,
         train_sampling_strategy="sequential",  # the rows come in the order of the run
         per_device_train_batch_size=config.micro_batch_size,
-        gradient_accumulation_steps=config.batch_size // config.micro_batch_size,
+        gradient_accumulation_steps=config.batch_size // rows_of_all,
         lr_scheduler_type="cosine",
         warmup_steps=WARMUP,
         bf16=config.bf16,

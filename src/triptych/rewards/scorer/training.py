@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
-from triptych.errors import DataError
+from triptych.data.policy import Ranks
+from triptych.errors import ConfigError, DataError
 from triptych.rewards.scorer.base import Candidate, Stage
 from triptych.rewards.scorer.calibration import Calibration
 from triptych.rewards.scorer.config import ScorerConfig
@@ -32,14 +33,21 @@ WARMUP = 0.1
 
 
 def train_text_scorer(
-    splits: Splits, config: ScorerConfig, device: str = "auto", *, show_progress: bool = False
+    splits: Splits,
+    config: ScorerConfig,
+    device: str = "auto",
+    *,
+    show_progress: bool = False,
+    ranks: Ranks | None = None,
 ) -> TextScorer:
     """Train on one part, calibrate on another; the third is not looked at.
 
-    Equal pairs, settings and seed on the same machine give the same scorer.
+    Equal pairs, settings and seed on the same machine give the same scorer. Several processes share
+    the pairs of a step, and all get the scorer; the last step of a pass is filled up with pairs of
+    its begin, since each of them needs some.
 
     Raises:
-        ConfigError: there is no such encoder.
+        ConfigError: there is no such encoder, or the processes cannot share a batch.
         DataError: a pair is longer than the encoder takes, or nothing was learned.
     """
     train = _to_read(splits.train, splits, config.stage)
@@ -49,7 +57,7 @@ def train_text_scorer(
     encoder = replace(encoder, max_length=min(encoder.max_length, config.max_length))
     encoder.model.to(pick_device(device))
     scorer = TextScorer(encoder, config.stage, Calibration(), config.encoder)
-    _fit(scorer, train, config, show_progress=show_progress)
+    _fit(scorer, train, config, ranks or Ranks(), show_progress=show_progress)
     held = _to_read(splits.calibration, splits, config.stage)
     logits_N = scorer.logits(_whole(scorer, held))
     targets_N = np.array([example.target for example in held])
@@ -93,7 +101,12 @@ def _whole(scorer: TextScorer, examples: Sequence[_Example]) -> list[Window]:
 
 
 def _fit(
-    scorer: TextScorer, train: Sequence[_Example], config: ScorerConfig, *, show_progress: bool
+    scorer: TextScorer,
+    train: Sequence[_Example],
+    config: ScorerConfig,
+    ranks: Ranks,
+    *,
+    show_progress: bool,
 ) -> None:
     """Train the scorer's model in place."""
     windows = _whole(scorer, train)
@@ -110,7 +123,7 @@ def _fit(
     with tempfile.TemporaryDirectory(prefix="triptych-scorer-") as folder:
         trainer = Trainer(
             model=scorer.model,
-            args=_arguments(config, Path(folder), scorer.model.device, show_progress),
+            args=_arguments(config, Path(folder), scorer.model.device, ranks, show_progress),
             train_dataset=rows,
             data_collator=collate,
             compute_loss_func=_cross_entropy,
@@ -120,18 +133,26 @@ def _fit(
     scorer.model.eval()
 
 
-def _cross_entropy(outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
-    return binary_cross_entropy_with_logits(outputs["logits"][:, 0].float(), labels)
+def _cross_entropy(outputs: Any, labels: Tensor, num_items_in_batch: Tensor) -> Tensor:
+    """The mean over the pairs of a step, those of other processes among them: Trainer counts the
+    pairs, and multiplies by the number of processes, over which gradients are averaged.
+    """
+    logits = outputs["logits"][:, 0].float()
+    return binary_cross_entropy_with_logits(logits, labels, reduction="sum") / num_items_in_batch
 
 
 def _arguments(
-    config: ScorerConfig, folder: Path, device: torch.device, show_progress: bool
+    config: ScorerConfig, folder: Path, device: torch.device, ranks: Ranks, show_progress: bool
 ) -> TrainingArguments:
+    if config.batch_size % ranks.count:
+        raise ConfigError(
+            f"batch_size is {config.batch_size}; use a multiple of the {ranks.count} processes"
+        )
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.num_epochs,
         max_steps=config.max_steps or -1,
-        per_device_train_batch_size=config.batch_size,
+        per_device_train_batch_size=config.batch_size // ranks.count,
         learning_rate=config.peak_learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=WARMUP,
