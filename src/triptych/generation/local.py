@@ -54,11 +54,14 @@ class LocalEngine:
         """See ``GroupEngine.generate``; ``on_step`` is told of each decoding step.
 
         Raises:
-            ConfigError: no completion fits the budgets that are enforced.
+            ConfigError: no completion fits the budgets that are enforced, or the longest one would
+                not fit behind its prompt, see `OmniModel.check_length`.
             MediaError: a sample's media cannot be decoded.
         """
         grammars = [self.grammars.for_sample(sample, sampling) for sample in samples]
         prompts = list(self.model.encoder.encode_all(samples, embed=True))
+        for sample, prompt in zip(samples, prompts, strict=True):
+            self.model.check_length(len(prompt.input_ids), sampling.max_new_tokens, sample.id)
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].input_ids))
         size = max(1, self.max_sequences // n)
         device = self.model.device

@@ -47,5 +47,6 @@ def _blank_image(processor: Any) -> DecodedMedia:
 
 
 def _silence(processor: Any) -> DecodedMedia:
-    rate = int(processor.feature_extractor.sampling_rate)
+    extractor = getattr(processor, "feature_extractor", None) or processor.audio_processor
+    rate = int(extractor.sampling_rate)
     return DecodedMedia(audios=[Audio(np.zeros(int(_SECONDS * rate), np.float32), rate)])

@@ -28,10 +28,10 @@ from triptych.models.families.base import EncodedPrompt
 
 _PACKAGES = ("av", "numpy", "pillow", "torch", "torchvision", "transformers")
 _SOURCES = (
-    "data/containers.py", "data/media/*.py", "models/families/*.py", "models/pil_processor.py",
+    "data/containers.py", "data/media/*.py", "models/families/*.py", "models/pil_*.py",
     "models/tower*.py",
 )  # fmt: skip
-_PROCESSORS = ("image_processor", "video_processor", "feature_extractor")
+_PROCESSORS = ("image_processor", "video_processor", "feature_extractor", "audio_processor")
 _PLACEHOLDERS, _IDS, _FEATURE = "placeholders", "ids", "feature."
 
 

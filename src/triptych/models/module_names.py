@@ -44,7 +44,7 @@ def named_modules(
         }
         if not here:
             raise ModelError(_unknown(name, thinker, family))
-        found |= here
+        found |= _without_towers(here, family) if name == TEXT else here
     return found
 
 
@@ -71,7 +71,21 @@ def linear_layers(
 
 
 def _roots(family: Family) -> Mapping[str, str]:
-    return {TEXT: family.decoder, **family.towers}
+    """Short names and paths; towers come first, since the text decoder may hold them."""
+    return {**family.towers, TEXT: family.decoder}
+
+
+def _without_towers(modules: Mapping[str, nn.Module], family: Family) -> dict[str, nn.Module]:
+    """The modules; in the place of one that holds a tower, what it holds besides."""
+    towers, found = set(family.towers.values()), {}
+    for path, module in modules.items():
+        if not any(tower.startswith(f"{path}.") for tower in towers):
+            found[path] = module
+            continue
+        inside = {f"{path}.{name}": child for name, child in module.named_children()}
+        outside = {at: child for at, child in inside.items() if at not in towers}
+        found |= _without_towers(outside, family)
+    return found
 
 
 def _goes_by(path: str, name: str, roots: Mapping[str, str]) -> bool:
@@ -111,7 +125,13 @@ def _unknown(name: str, thinker: PreTrainedModel, family: Family) -> str:
     outside = _outside(thinker, roots)
     known = [*family.towers, TEXT, *outside]
     inside = sorted(
-        {part for path, _ in decoder.named_modules() for part in path.split(".")} - {""},
+        {
+            part
+            for path, _ in decoder.named_modules(prefix=family.decoder)
+            if not any(f"{path}.".startswith(f"{tower}.") for tower in family.towers.values())
+            for part in path.removeprefix(family.decoder).split(".")
+        }
+        - {""},
         key=lambda part: (part.isdigit(), int(part) if part.isdigit() else 0, part),
     )
     words = [part for part in inside if not part.isdigit()]

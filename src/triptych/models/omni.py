@@ -239,6 +239,26 @@ class OmniModel(nn.Module):
         hidden_LH = self.hidden(input_ids_L, position_ids_3L, layout, features, idle)
         return self.score(hidden_LH[source_N], targets_N, allowed, temperature)
 
+    def check_length(self, prompt: int, completion: int, sample: str = "") -> None:
+        """Refuse what is longer than the model's positions reach.
+
+        Args:
+            prompt: its tokens, media included.
+            completion: tokens behind it.
+            sample: whose prompt it is, if that is known.
+
+        Raises:
+            ConfigError: together they are too many.
+        """
+        longest = self.family.longest(self.config)
+        if longest is not None and prompt + completion > longest:
+            whose = f"sample {sample}: " if sample else ""
+            raise ConfigError(
+                f"{whose}a prompt of {prompt} tokens and a completion of {completion} are "
+                f"{prompt + completion}, and {self.family.name} takes {longest}; lower "
+                "max_new_tokens, or cut media shorter (media.max_pixels, media.max_seconds)"
+            )
+
     def score(
         self,
         hidden_NH: Tensor,
@@ -259,6 +279,8 @@ class OmniModel(nn.Module):
         idle: Mapping[str, Mapping[str, Tensor]] | None = None,
     ) -> Tensor:
         """The decoder's last hidden states, (L, H), of groups and the media of their prompts."""
+        for group in layout:
+            self.check_length(group.prompt, max(group.completions, default=0))
         prompt_mask_L = in_prompt(layout).to(input_ids_L.device)
         inputs_L = self.embed(input_ids_L, features, prompt_mask_L)
         for kind, read in (idle or {}).items():

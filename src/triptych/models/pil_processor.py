@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import (
     AutoTokenizer,
+    Phi4MultimodalFeatureExtractor,
+    Phi4MultimodalProcessor,
     ProcessorMixin,
     Qwen2_5_VLProcessor,
     Qwen2_5OmniProcessor,
@@ -38,6 +40,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize as resize_in_time
 from transformers.video_processing_utils import VideoProcessorMixin
 from transformers.video_utils import VideoMetadata
+
+from triptych.models.pil_phi4_multimodal import Phi4MultimodalImageProcessor
 
 
 class Qwen2VLVideoProcessor(VideoProcessorMixin):
@@ -210,6 +214,12 @@ class VL3Processor(_AnyVideoProcessor, Qwen3VLProcessor):
     parts = (Qwen2VLImageProcessorPil, AutoTokenizer, Qwen3VLVideoProcessor)
 
 
+class Phi4Processor(_AnyVideoProcessor, Phi4MultimodalProcessor):
+    """The official processor of Phi-4-multimodal."""
+
+    parts = (Phi4MultimodalImageProcessor, Phi4MultimodalFeatureExtractor, AutoTokenizer)
+
+
 PROCESSORS: Mapping[str, type[ProcessorMixin]] = {
     official.__name__: ours
     for official, ours in (
@@ -217,6 +227,7 @@ PROCESSORS: Mapping[str, type[ProcessorMixin]] = {
         (Qwen2_5_VLProcessor, VLProcessor),
         (Qwen3OmniMoeProcessor, Omni3Processor),
         (Qwen3VLProcessor, VL3Processor),
+        (Phi4MultimodalProcessor, Phi4Processor),
     )
 }
 """By the names of the official classes."""

@@ -76,7 +76,7 @@ def set_attention(thinker: PreTrainedModel, attention: Attention) -> None:
             "false in the model's config.json"
         )
     name = _NAME if attention is Attention.PREFIX else "sdpa"
-    thinker.set_attn_implementation({"text_config": name})
+    thinker.set_attn_implementation({"" if text is thinker.config else "text_config": name})
     if text._attn_implementation != name:
         raise ModelError(
             f"the attention of {type(thinker).__name__} cannot be replaced; load the model with "

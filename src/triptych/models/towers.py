@@ -234,8 +234,7 @@ def in_prompt(layout: Layout) -> Tensor:
 
 def placeholders(thinker: PreTrainedModel, family: Family, kind: str, ids: Tensor) -> Tensor:
     """Where a kind of media stands among token ids, boolean."""
-    here: Tensor = ids == getattr(thinker.config, family.media_inputs[kind].placeholder)
-    return here
+    return ids == family.placeholder_id(thinker.config, kind)
 
 
 def embedding_name(kind: str) -> str:

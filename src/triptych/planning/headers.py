@@ -1,8 +1,8 @@
 """How long a prompt will be, told from the headers of its media; nothing is decoded.
 
-For models whose processor is not here. Frames, pixels and seconds are counted as decoding counts
-them, patches and mel frames as Qwen's processors do, within the limits that they are published
-with. Text is estimated by its characters.
+For models of Qwen's whose processor is not here. Frames, pixels and seconds are counted as decoding
+counts them, patches and mel frames as Qwen's processors do, within the limits that they are
+published with. Text is estimated by its characters.
 """
 
 import math
@@ -18,7 +18,7 @@ from triptych.data.media.audio import SAMPLE_RATE
 from triptych.data.media.budget import fit
 from triptych.data.messages import MessageBuilder
 from triptych.data.sample import Media, MediaKind, Sample
-from triptych.errors import MediaError
+from triptych.errors import MediaError, ModelError
 from triptych.planning.lengths import PromptLength
 from triptych.planning.sizes import ModelSizes
 
@@ -45,7 +45,13 @@ def length_by_headers(
 
     Raises:
         MediaError: a file is missing, or says nothing of its size.
+        ModelError: the model's processor counts otherwise.
     """
+    if not config.model_type.startswith("qwen"):
+        raise ModelError(
+            f"{sizes.name}: how long prompts are is known from the model's processor only; name a "
+            "folder that holds tokenizer and preprocessor files, too"
+        )
     parts = [part for message in messages(sample) for part in _parts(message["content"])]
     characters = sum(len(part.get("text", "")) for part in parts)
     patches = mels = audio = 0

@@ -185,17 +185,17 @@ def _experts(text: Any, layer: nn.Module) -> tuple[int, int]:
 def _tower(name: str, tower: nn.Module, config: Any) -> TowerSizes:
     if name == "vision":
         sizes = config.vision_config
-        merge = sizes.spatial_merge_size**2
+        merge = getattr(sizes, "spatial_merge_size", 2) ** 2  # Phi's is no setting
         window = getattr(sizes, "window_size", 0) // sizes.patch_size
         return TowerSizes(
             weights=_count(tower),
             # What merges patches sees a quarter as many tokens.
             token_weights=sum(
-                weight.numel() / (merge if "merger" in path else 1)
+                weight.numel() / (merge if "merger" in path or "img_proj" in path else 1)
                 for path, weight in tower.named_parameters()
-                if weight.dim() > 1 and "pos_embed" not in path
+                if weight.dim() > 1 and "pos_embed" not in path and "position_" not in path
             ),
-            layers=sizes.depth,
+            layers=_first(sizes, "depth", "num_hidden_layers"),
             hidden=sizes.hidden_size,
             inner=sizes.intermediate_size,
             gated=any("gate_proj" in path for path, _ in tower.named_parameters()),
@@ -207,26 +207,39 @@ def _tower(name: str, tower: nn.Module, config: Any) -> TowerSizes:
     return TowerSizes(
         weights=_count(tower),
         token_weights=sum(
-            weight.numel() * _AUDIO_TIMES.get(path.split(".")[0], 1)
+            weight.numel() * next((n for at, n in _AUDIO_TIMES.items() if path.startswith(at)), 1)
             for path, weight in tower.named_parameters()
             if weight.dim() > 1
         ),
-        layers=sizes.encoder_layers,
-        hidden=sizes.d_model,
-        inner=sizes.encoder_ffn_dim,
-        gated=False,
+        layers=_first(sizes, "encoder_layers", "num_blocks"),
+        hidden=_first(sizes, "d_model", "hidden_size"),
+        inner=_first(sizes, "encoder_ffn_dim", "intermediate_size"),
+        gated=any("gate_up_proj" in path for path, _ in tower.named_parameters()),
         pool=2 if pooled else 1,
         window=getattr(sizes, "n_window_infer", 0) // 8 or getattr(sizes, "n_window", 0),
     )
 
 
+def _first(sizes: Any, *names: str) -> int:
+    """What configs call by different names."""
+    return int(next(getattr(sizes, name) for name in names if hasattr(sizes, name)))
+
+
 _AUDIO_TIMES = {
-    "conv1": 2,
-    "proj": 0.5,
-    "audio_bos_eos_token": 0,
-    "conv2d1": 256,
-    "conv2d2": 64,
-    "conv2d3": 16,
+    "conv1.": 2,
+    "proj.": 0.5,
+    "audio_bos_eos_token.": 0,
+    "conv2d1.": 256,
+    "conv2d2.": 64,
+    "conv2d3.": 16,
+    "encoder.embed.conv.0.": 160,
+    "encoder.embed.conv.2.": 40,
+    "encoder.embed.conv.3.": 40,
+    "encoder.embed.conv.5.": 10,
+    "encoder.embed.conv.6.": 10,
+    "encoder.relative_attention_bias_layer.": 0,
+    "up_proj_for_speech.": 0,  # one of two
+    "down_proj_for_speech.": 0,
 }
 """How often a token of the encoder passes a convolution: over mel frames and, in Qwen3, over 64,
-32 and 16 bands."""
+32 and 16 bands, in Phi over 40, 20 and 10."""

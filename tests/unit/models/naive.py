@@ -18,10 +18,15 @@ from triptych.models import OmniModel
 def own_inputs(
     model: OmniModel, ids_BS: Tensor, features: Mapping[str, Tensor], lengths: Sequence[int]
 ) -> dict[str, Any]:
-    """What the thinker itself is called with; rows are padded behind their lengths."""
+    """What the thinker itself is called with; rows are padded behind their lengths.
+
+    Features that a family of ours has added are not for the thinker.
+    """
     mask_BS = torch.arange(ids_BS.shape[1]) < torch.tensor(lengths)[:, None]
-    inputs = {"input_ids": ids_BS, "attention_mask": mask_BS.long(), **features}
-    if "mm_token_type_ids" in inspect.signature(model.thinker.forward).parameters:
+    known = inspect.signature(model.thinker.forward).parameters
+    own = {name: feature for name, feature in features.items() if name in known}
+    inputs = {"input_ids": ids_BS, "attention_mask": mask_BS.long(), **own}
+    if "mm_token_type_ids" in known:
         kinds = model.processor.create_mm_token_type_ids(ids_BS.tolist())
         inputs["mm_token_type_ids"] = torch.tensor(kinds)
     return inputs

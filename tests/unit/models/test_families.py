@@ -123,7 +123,7 @@ def test_media_ids_are_never_written(subject: Subject) -> None:
     config = model.config
     hidden_size = config.get_text_config().hidden_size
     logits = model.logits(torch.randn(1, hidden_size))
-    placed = [getattr(config, kind.placeholder) for kind in model.family.media_inputs.values()]
+    placed = [model.family.placeholder_id(config, kind) for kind in model.family.media_inputs]
     banned = model.family.media_token_ids(model.thinker)
     assert set(placed) <= set(banned)
     assert (logits[0, list(banned)] == -torch.inf).all()
@@ -189,8 +189,8 @@ def test_every_kind_of_media_reaches_the_log_probs(subject: Subject) -> None:
 def test_a_placeholder_in_a_completion_is_no_place_for_media(subject: Subject) -> None:
     model = subject.model
     prompt = model.encode(subject.samples[0])
-    for kind in model.family.media_inputs.values():
-        token = getattr(model.config, kind.placeholder)
+    for kind in model.family.media_inputs:
+        token = model.family.placeholder_id(model.config, kind)
         one, two = (
             model(
                 **pack([prompt], [[[25, x, 26]]], model.pad_token_id, model.family).model_inputs()

@@ -16,7 +16,15 @@ def test_short_names_are_the_encoders_and_the_decoder(subject: Subject) -> None:
     model = subject.model
     for tower, path in model.family.towers.items():
         assert found(model, tower) == {path}
-    assert found(model, "text") == {model.family.decoder}
+    text = set(linear_layers(model.thinker, model.family, ["text"]))
+    assert all(path.startswith(f"{model.family.decoder}.layers.") for path in text)
+    model.freeze(["text"])
+    frozen = {name for name, weight in model.thinker.named_parameters() if not weight.requires_grad}
+    in_towers = tuple(f"{path}." for path in model.family.towers.values())
+    inside = {
+        name for name, _ in model.thinker.named_parameters() if not name.startswith(in_towers)
+    }
+    assert frozen == {name for name in inside if name.startswith(f"{model.family.decoder}.")}
 
 
 def test_a_bare_name_is_looked_for_in_the_decoder_and_outside_of_encoders(tiny: OmniModel) -> None:

@@ -231,7 +231,7 @@ class TestErrors:
             OmniModel.from_pretrained(tmp_path)
 
     def test_unknown_family(self) -> None:
-        with pytest.raises(ModelError, match="'bert' is not supported; supported: qwen2_5_omni"):
+        with pytest.raises(ModelError, match=r"'bert' is not supported; .*: .*qwen2_5_omni, "):
             family_for("bert")
 
     def test_a_decoder_without_its_encoders(self, tiny: OmniModel) -> None:

@@ -2,6 +2,7 @@
 
 from triptych.errors import ModelError
 from triptych.models.families.base import Family
+from triptych.models.families.phi4_multimodal import Phi4Multimodal
 from triptych.models.families.qwen2_5_omni import Qwen25Omni
 from triptych.models.families.qwen2_5_vl import Qwen25VL
 from triptych.models.families.qwen2_audio import Qwen2Audio
@@ -16,6 +17,7 @@ FAMILIES: tuple[Family, ...] = (
     Qwen3VL(),
     Qwen3VLMoe(),
     Qwen2Audio(),
+    Phi4Multimodal(),
 )
 
 

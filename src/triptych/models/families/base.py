@@ -10,6 +10,7 @@ Shapes: P prompt tokens, 3 rope axes (time, height, width).
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, cast
 
@@ -63,7 +64,8 @@ class MediaInput(NamedTuple):
         tower: the media encoder that reads it, by its short name.
         features: what that reads, by the processor's names; the first one is there wherever media
             of this kind are.
-        placeholder: field of the thinker's config that holds the id of its placeholder.
+        placeholder: field of the thinker's config that holds the id of its placeholder; dots lead
+            into configs inside of it.
     """
 
     tower: str
@@ -196,11 +198,19 @@ class Family(ABC):
         ]
         return joined[0] if len(joined) == 1 else torch.stack(joined, dim=1)
 
+    def placeholder_id(self, config: Any, kind: str) -> int:
+        """The id that stands for media of a kind, from the thinker's config."""
+        return int(attrgetter(self.media_inputs[kind].placeholder)(config))
+
     def media_token_ids(self, thinker: PreTrainedModel) -> tuple[int, ...]:
         """Ids of placeholders and media brackets: they must never be generated."""
-        names = [media.placeholder for media in self.media_inputs.values()] + list(_BRACKETS)
-        ids = (getattr(thinker.config, name, None) for name in names)
-        return tuple(sorted({token_id for token_id in ids if token_id is not None}))
+        ids = [self.placeholder_id(thinker.config, kind) for kind in self.media_inputs]
+        brackets = (getattr(thinker.config, name, None) for name in _BRACKETS)
+        return tuple(sorted({*ids, *(each for each in brackets if each is not None)}))
+
+    def longest(self, config: Any) -> int | None:
+        """Most tokens of a prompt with a completion, from the thinker's config; None for any."""
+        return None
 
     def collate(self, features: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Join the media tensors of several prompts along dimension 0.
