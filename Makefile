@@ -75,7 +75,7 @@ bench-data-check: $(INSTALLED)  ## Time checking 100,000 records (1 minute)
 bench-rewards: $(INSTALLED_PEERS)  ## Time a trained text scorer, beside the pipeline of transformers (6 minutes)
 	OMP_NUM_THREADS=2 PYTHONPATH="$(PEERS)" $(VENV)/bin/python -m benchmarks.rewards --out "$(RESULTS)/rewards.json"
 
-bench-necessity: $(INSTALLED)  ## Time the necessity reward, beside rollout and update (2 minutes)
+bench-necessity: $(INSTALLED)  ## Time the necessity reward, beside rollout and update (4 minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.necessity --out "$(RESULTS)/necessity.json"
 
 bench-evaluation: $(INSTALLED)  ## Time a batched evaluation, beside one question after the other (4 minutes)
@@ -93,7 +93,7 @@ bench-update-peer: $(INSTALLED_PEERS)  ## Time an update, beside prefix-grouper 
 bench-towers: $(INSTALLED)  ## Time frozen towers: once per prompt, or in each forward (5 minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.towers --out "$(RESULTS)/towers.json"
 
-bench-log-probs: $(INSTALLED)  ## Time log-probs in chunks, beside all logits at once (15 minutes)
+bench-log-probs: $(INSTALLED)  ## Time log-probs in chunks, beside all logits at once (15 to 50 minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.log_probs --out "$(RESULTS)/log_probs.json"
 
 bench-rollout: $(INSTALLED)  ## Time a group of completions, beside its prompt run for each (8 minutes)
