@@ -117,11 +117,14 @@ class Began:
 def weights_fingerprint(model: nn.Module) -> str:
     """Names, shapes and some values of the weights: tells models apart without reading them whole.
 
-    Adapters do not count: they are drawn anew whenever a run starts.
+    An adapter that changes nothing yet (its lora_B is zero) does not count: it is drawn anew
+    whenever a run starts.
     """
     digest = hashlib.sha256()
-    for name, weight in model.named_parameters():
-        if "lora_" in name:
+    weights = dict(model.named_parameters())
+    new = not any(bool(weight.any()) for name, weight in weights.items() if "lora_B." in name)
+    for name, weight in weights.items():
+        if new and "lora_" in name:
             continue
         values = weight.detach().flatten()
         some = values[:: max(1, len(values) // _SAMPLED)][:_SAMPLED].contiguous().cpu()

@@ -151,8 +151,15 @@ def test_a_fingerprint_tells_weights_apart_whatever_their_type() -> None:
         with torch.no_grad():
             model.weight += 1e-2
         assert weights_fingerprint(model) != before
-    adapter = nn.Linear(2, 2)
-    adapted = nn.ModuleDict({"base": nn.Linear(2, 2), "lora_A": adapter})
-    before = weights_fingerprint(adapted)
-    nn.init.normal_(adapter.weight)
-    assert weights_fingerprint(adapted) == before, "adapters are drawn anew at every start"
+
+
+def test_a_trained_adapter_is_told_from_others_and_a_new_one_is_not() -> None:
+    down, up = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+    adapted = nn.ModuleDict({"base": nn.Linear(2, 2), "lora_A": down, "lora_B": up})
+    nn.init.zeros_(up.weight)
+    prints = []
+    for weight in (down.weight, up.weight, up.weight):
+        prints.append(weights_fingerprint(adapted))
+        nn.init.normal_(weight)
+    assert prints[0] == prints[1], "an adapter is drawn anew at every start"
+    assert len({*prints, weights_fingerprint(adapted)}) == 3
