@@ -100,3 +100,10 @@ def test_the_page_shows_it(run_folder: Path) -> None:
     write_lines(run_folder / "metrics.jsonl", [{"step": 1, "phase": "a", "loss": 1.0}])
     page = Page(build_report(run_folder).read_text(encoding="utf-8"))
     assert "Where the time of a step goes" not in page.words
+
+
+def test_steps_that_were_timed_are_not_called_untimed(run_folder: Path) -> None:
+    """Phases of a whole demo are in results.json; a run of one command has none."""
+    (run_folder / "results.json").unlink()
+    write_lines(run_folder / "metrics.jsonl", [{**row, "phase": "a"} for row in GRPO])
+    assert "No phase was timed" not in Page(build_report(run_folder).read_text("utf-8")).words
