@@ -15,6 +15,8 @@ INSTALLED_OLDEST := $(OLDEST)/.installed
 INSTALLED_VERL := $(VERL)/.installed
 PEERS := $(VENV)/peers
 INSTALLED_PEERS := $(PEERS)/.installed
+DEEPSPEED := $(VENV)/deepspeed
+INSTALLED_DEEPSPEED := $(DEEPSPEED)/.installed
 
 # At least this share of the lines of each of these must be covered. tests/conftest.py says which
 # tests count towards it.
@@ -29,7 +31,7 @@ export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-verl bench-grammar bench-media bench-data-check bench-rewards \
+.PHONY: help demo test test-slow test-zero3 test-verl bench-grammar bench-media bench-data-check bench-rewards \
 	bench-necessity bench-evaluation bench-score bench-towers bench-update bench-update-peer \
 	bench-log-probs bench-rollout bench-plan bench-slopes bench-step bench-table \
 	families-table gpu-check lint format clean
@@ -52,10 +54,15 @@ test: lint  ## Lint, check types, run the tests, check coverage
 		$(VENV)/bin/coverage report --include="src/triptych/$$room" --format=total --fail-under=$(COVERAGE) || exit 1; \
 	done
 
-test-slow: $(INSTALLED_TEST) $(INSTALLED_PEERS) $(INSTALLED_OLDEST)  ## All tests, then the fast ones on the oldest supported versions, then test-verl
+test-slow: $(INSTALLED_TEST) $(INSTALLED_PEERS) $(INSTALLED_OLDEST)  ## All tests, then the fast ones on the oldest supported versions, then test-zero3 and test-verl
 	OMP_NUM_THREADS=1 PYTHONPATH="$(PEERS)" $(VENV)/bin/python $(PYTEST) -m "slow or not slow"
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python $(PYTEST)
+	$(MAKE) test-zero3
 	$(MAKE) test-verl
+
+# Apart: where DeepSpeed can be imported, every run of a Trainer imports it.
+test-zero3: $(INSTALLED_TEST) $(INSTALLED_DEEPSPEED)  ## The tests of ZeRO-3, with DeepSpeed, in two processes (6 minutes)
+	OMP_NUM_THREADS=1 PYTHONPATH="$(DEEPSPEED)" $(VENV)/bin/python -m pytest -m slow tests/integration/test_zero3.py
 
 # Without tests/conftest.py, which loads models: they need a newer transformers than verl has.
 test-verl: $(INSTALLED_VERL)  ## The tests of the integration with verl, in an environment with verl (3 minutes)
@@ -157,6 +164,11 @@ $(INSTALLED_VERL): requirements/verl.txt pyproject.toml $(INSTALLED)
 $(INSTALLED_PEERS): requirements/benchmarks.txt $(INSTALLED)
 	rm -rf $(PEERS)
 	$(VENV)/bin/python -m pip install --quiet --no-deps --target $(PEERS) -r requirements/benchmarks.txt
+	touch $@
+
+$(INSTALLED_DEEPSPEED): requirements/deepspeed.txt $(INSTALLED)
+	rm -rf $(DEEPSPEED)
+	$(VENV)/bin/python -m pip install --quiet --no-deps --target $(DEEPSPEED) -r requirements/deepspeed.txt
 	touch $@
 
 define install

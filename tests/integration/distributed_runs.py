@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,11 @@ from triptych.training.trainer import StageTrainer
 
 KINDS = ("ddp", "fsdp2")
 
+FORMATS = {"zero3": torch.float32}
+"""Of weights, gradients and the optimizer's state; elsewhere it is double precision: Adam's first
+step is the gradient's sign, and noise has one too. DeepSpeed knows none."""
+precision = torch.float64
+
 
 class KeepGradients(TrainerCallback):
     """Writes the gradients of the first optimizer step, whole, to a file."""
@@ -43,16 +48,33 @@ class KeepGradients(TrainerCallback):
         if state.global_step:
             return
         gradients = {
-            name.removeprefix("module."): _whole(weight.grad)
+            name.removeprefix("module."): gradient
             for name, weight in kwargs["model"].named_parameters()
-            if weight.grad is not None
+            if (gradient := _gradient(weight)) is not None
         }
+        if any(hasattr(weight, "ds_id") for weight in kwargs["model"].parameters()):
+            _clip(gradients, args.max_grad_norm)
         if state.is_world_process_zero:
             torch.save(gradients, self._file)
 
 
-def _whole(gradient: torch.Tensor) -> torch.Tensor:
-    return gradient.full_tensor() if isinstance(gradient, DTensor) else gradient.clone()
+def _gradient(weight: torch.Tensor) -> torch.Tensor | None:
+    """All of it, after it was clipped."""
+    if hasattr(weight, "ds_id"):
+        from deepspeed.utils import safe_get_full_grad
+
+        whole: torch.Tensor | None = safe_get_full_grad(weight)
+        return whole
+    if isinstance(weight.grad, DTensor):
+        return weight.grad.full_tensor()
+    return None if weight.grad is None else weight.grad.clone()
+
+
+def _clip(gradients: Mapping[str, torch.Tensor], most: float) -> None:
+    """DeepSpeed clips what it takes a step with, and keeps what it was."""
+    norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
+    for gradient in gradients.values():
+        gradient.mul_(torch.clamp(most / (norm + 1e-6), max=1))
 
 
 def mixed(samples: Sequence[Sample]) -> list[Sample]:
@@ -89,25 +111,24 @@ def fit(trainer: StageTrainer, *, resume: bool = False) -> None:
     trainer.fit(resume=resume)
 
 
-def double(model_folder: Path) -> OmniModel:
-    """In double precision: Adam's first step is the gradient's sign, and noise has one too."""
-    return OmniModel.from_pretrained(model_folder).double()
+def load(model_folder: Path) -> OmniModel:
+    return OmniModel.from_pretrained(model_folder).to(precision)
 
 
 def both(model_folder: Path, data: Path, folder: Path) -> None:
     """SFT, then GRPO, on samples with all kinds of media and with none."""
-    model, run = double(model_folder), RunFolder(folder)
+    model, run = load(model_folder), RunFolder(folder)
     samples = mixed(read_samples(data))
     fit(sft(model, samples, run))
-    fit(grpo(double(folder / "models" / "sft"), samples, run))
+    fit(grpo(load(folder / "models" / "sft"), samples, run))
 
 
-def rollouts(model_folder: Path, data: Path, folder: Path) -> None:
+def rollouts(model_folder: Path, data: Path, folder: Path, bf16: bool = False) -> None:
     """GRPO on what the live model writes, which an evaluation looks at as well.
 
     A frozen encoder is run ahead, in a thread, and activations are computed twice.
     """
-    model, run = double(model_folder), RunFolder(folder)
+    model, run = load(model_folder), RunFolder(folder)
     samples = mixed(read_samples(data))
     rank = int(os.environ.get("RANK", "0"))
 
@@ -120,9 +141,14 @@ def rollouts(model_folder: Path, data: Path, folder: Path) -> None:
     config = GRPOConfig(
         prompts_per_step=4, groups_per_micro_batch=1, num_generations=3, max_new_tokens=10,
         max_steps=2, learning_rate=1e-3, weights={"format": 1.0}, num_iterations=2,
-        freeze=("vision",), gradient_checkpointing=True, eval_steps=1, save_steps=1,
+        freeze=("vision",), gradient_checkpointing=True, eval_steps=1, save_steps=1, bf16=bf16,
     )  # fmt: skip
     fit(GRPOTrainer(model, samples, {"format": letters}, config, run, evaluate=evaluate))
+
+
+def half_rollouts(model_folder: Path, data: Path, folder: Path) -> None:
+    """The same in bfloat16."""
+    rollouts(model_folder, data, folder, bf16=True)
 
 
 def letters(prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
@@ -136,7 +162,7 @@ def adapter(model_folder: Path, data: Path, folder: Path) -> None:
     samples = mixed(read_samples(data))
     for make in (sft, grpo):
         torch.manual_seed(0)  # adapters are drawn
-        fit(make(double(model_folder), samples, run, lora=lora))
+        fit(make(load(model_folder), samples, run, lora=lora))
 
 
 class Stop(TrainerCallback):
@@ -148,14 +174,14 @@ class Stop(TrainerCallback):
 
 def begin(model_folder: Path, data: Path, folder: Path) -> None:
     """The first of two steps, and a checkpoint."""
-    trainer = sft(double(model_folder), mixed(read_samples(data)), RunFolder(folder), save_steps=1)
+    trainer = sft(load(model_folder), mixed(read_samples(data)), RunFolder(folder), save_steps=1)
     trainer.add_callback(Stop())
     fit(trainer)
 
 
 def go_on(model_folder: Path, data: Path, folder: Path) -> None:
     """The second step, from the checkpoint."""
-    trainer = sft(double(model_folder), mixed(read_samples(data)), RunFolder(folder), save_steps=1)
+    trainer = sft(load(model_folder), mixed(read_samples(data)), RunFolder(folder), save_steps=1)
     fit(trainer, resume=True)
 
 
@@ -177,7 +203,7 @@ def endless(model_folder: Path, data: Path, folder: Path) -> None:
     """Steps of SFT until someone ends it."""
     samples = mixed(read_samples(data))
     with ended_as_the_command_is():
-        fit(sft(double(model_folder), samples, RunFolder(folder), max_steps=100_000))
+        fit(sft(load(model_folder), samples, RunFolder(folder), max_steps=100_000))
 
 
 @contextmanager
@@ -189,7 +215,8 @@ def ended_as_the_command_is() -> Iterator[None]:
 
 
 WORK: dict[str, Callable[[Path, Path, Path], None]] = {
-    work.__name__: work for work in (both, rollouts, adapter, begin, go_on, half, endless)
+    work.__name__: work
+    for work in (both, rollouts, half_rollouts, adapter, begin, go_on, half, endless)
 }
 
 
@@ -234,11 +261,13 @@ def _free_port() -> int:
 
 
 def main(kind: str, work: str, *paths: str) -> None:
+    global precision
+    precision = FORMATS.get(kind, precision)
     torch.set_num_threads(1)
-    if kind == "fsdp2":
-        import fsdp_on_cpu
+    if kind != "ddp":
+        import sharded_on_cpu
 
-        fsdp_on_cpu.allow()
+        sharded_on_cpu.allow(kind)
     WORK[work](*map(Path, paths))
 
 

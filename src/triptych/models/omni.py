@@ -282,10 +282,14 @@ class OmniModel(nn.Module):
         for group in layout:
             self.check_length(group.prompt, max(group.completions, default=0))
         prompt_mask_L = in_prompt(layout).to(input_ids_L.device)
+        # First: what runs first gets its gradient last, see `TowerDuty`.
+        nothing = [
+            0 * self.family.embed_media(self.thinker, kind, read).sum()
+            for kind, read in (idle or {}).items()
+        ]
         inputs_L = self.embed(input_ids_L, features, prompt_mask_L)
-        for kind, read in (idle or {}).items():
-            nothing = 0 * self.family.embed_media(self.thinker, kind, read).sum()
-            inputs_L = inputs_L._replace(embeddings=inputs_L.embeddings + nothing)
+        for zero in nothing:
+            inputs_L = inputs_L._replace(embeddings=inputs_L.embeddings + zero)
         if self.attention is Attention.PREFIX:
             inputs_1L = inputs_L.rows([len(input_ids_L)])
             output = self.decode(

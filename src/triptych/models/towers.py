@@ -105,7 +105,7 @@ class FrozenTowers:
             _, cast_to = variant
             digest = hashlib.sha256(f"{self._thinker.device.type} {cast_to}".encode())
             for tower in self._state:
-                parts = self._parts(tower)
+                parts = tower_parts(self._thinker, self._family, tower)
                 weights = [item for part in parts for item in part.state_dict().items()]
                 for name, weight in weights:
                     digest.update(f"{tower} {name} {weight.dtype} {tuple(weight.shape)}".encode())
@@ -120,26 +120,36 @@ class FrozenTowers:
     def _run(self, kind: str, tower: str, reads: Mapping[str, Tensor]) -> Tensor:
         thinker, family = self._thinker, self._family
         here = {name: tensor.to(thinker.device) for name, tensor in reads.items()}
-        with _evaluating(self._parts(tower)):
+        with _evaluating(tower_parts(thinker, family, tower)):
             return family.embed_media(thinker, kind, here).cpu()
-
-    def _parts(self, tower: str) -> list[nn.Module]:
-        """A tower and, where it is apart, its projector."""
-        paths = [self._family.towers[tower], self._family.projectors.get(tower)]
-        return [self._thinker.get_submodule(path) for path in paths if path is not None]
 
     def _frozen(self) -> dict[str, Hashable]:
         """The frozen towers, each with what changes when its weights do."""
-        towers = {
-            name: [weight for part in self._parts(name) for weight in part.parameters()]
-            for name in self._family.towers
-        }
         return {
             # Every write to a parameter raises its version.
-            name: tuple((weight.data_ptr(), weight._version) for weight in weights)
-            for name, weights in towers.items()
-            if not any(weight.requires_grad for weight in weights)
+            name: tuple(
+                (weight.data_ptr(), weight._version)
+                for part in parts
+                for weight in part.parameters()
+            )
+            for name, parts in frozen_towers(self._thinker, self._family).items()
         }
+
+
+def tower_parts(thinker: PreTrainedModel, family: Family, tower: str) -> list[nn.Module]:
+    """A tower and, where it is apart, its projector."""
+    paths = [family.towers[tower], family.projectors.get(tower)]
+    return [thinker.get_submodule(path) for path in paths if path is not None]
+
+
+def frozen_towers(thinker: PreTrainedModel, family: Family) -> dict[str, list[nn.Module]]:
+    """The towers of which no weight is trained, with their parts."""
+    towers = {name: tower_parts(thinker, family, name) for name in family.towers}
+    return {
+        name: parts
+        for name, parts in towers.items()
+        if not any(weight.requires_grad for part in parts for weight in part.parameters())
+    }
 
 
 class DecoderInputs(NamedTuple):

@@ -1,9 +1,9 @@
 """The part of a trainer that knows of other processes.
 
 * Data parallel (DDP): every process holds the whole model.
-* FSDP2: the weights are sharded, see `sharding`.
+* FSDP2 and ZeRO-3: the weights are sharded, see `sharding`.
 
-Both make the step that a single process makes, up to rounding: the loss counts the tokens of all
+All make the step that a single process makes, up to rounding: the loss counts the tokens of all
 processes, and trained media encoders run everywhere in a step if they run anywhere (`TowerDuty`). A
 `watchdog` ends a run that cannot go on.
 """
@@ -12,16 +12,18 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedType, gather_object
 from torch import Tensor, nn
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from triptych.models.idle_towers import smallest_media, towers_in
 from triptych.models.omni import OmniModel
 from triptych.models.packing import PackedBatch
+from triptych.training import fsdp2, zero3
 from triptych.training.saving import SavingTrainer
 from triptych.training.sharding import (
     check_processes,
@@ -29,7 +31,6 @@ from triptych.training.sharding import (
     is_sharded,
     load_optimizer_state,
     optimizer_state,
-    shard,
 )
 from triptych.training.watchdog import Watchdog
 
@@ -46,6 +47,7 @@ class DistributedTrainer(SavingTrainer):
             ConfigError: the processes were launched in a way that cannot run.
         """
         check_processes(self.accelerator)
+        zero3.load_whole_models()
         self.duty = TowerDuty(self.omni, self.accelerator)
         self._watchdog = Watchdog(
             self.run.path / "processes" / self.phase,
@@ -66,11 +68,39 @@ class DistributedTrainer(SavingTrainer):
         with self._watchdog.watching(attempt):
             yield
 
+    def frozen_models(self) -> Sequence[OmniModel]:
+        """Models besides the trained one that a step runs on all processes."""
+        return ()
+
     def shard(self) -> None:
-        """Spread the weights over the processes, where FSDP2 is asked for."""
-        shard(self.omni, self.accelerator)
+        """Spread the weights over the processes, where FSDP2 is asked for.
+
+        DeepSpeed does it once it knows the optimizer: see `_prepare_for_training`.
+        """
+        if self.accelerator.distributed_type is DistributedType.FSDP:
+            for model in (self.omni, *self.frozen_models()):
+                if not is_sharded(model):
+                    fsdp2.shard(model, self.accelerator)
 
     # --- what Trainer calls ------------------------------------------------------------------
+
+    def _prepare_for_training(
+        self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None
+    ) -> Any:
+        if self.accelerator.distributed_type is not DistributedType.DEEPSPEED:
+            return super()._prepare_for_training(
+                max_steps, train_dataloader, resume_from_checkpoint
+            )
+        zero3.prepare(self.omni, self.accelerator)
+        # Our checkpoints are none of DeepSpeed's, which Trainer would look for.
+        prepared = super()._prepare_for_training(max_steps, train_dataloader, None)
+        zero3.finish(self.omni, self.model_wrapped)
+        for model in self.frozen_models():
+            zero3.shard_frozen(model, self.accelerator)
+        if resume_from_checkpoint is not None:
+            self._load_from_checkpoint(resume_from_checkpoint)
+            self._load_optimizer_and_scheduler(resume_from_checkpoint)
+        return prepared
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save an ordinary model folder; the first process writes it."""
@@ -90,7 +120,7 @@ class DistributedTrainer(SavingTrainer):
         if not is_sharded(self.omni):
             super()._save_optimizer_and_scheduler(output_dir)
             return
-        state = optimizer_state(self.optimizer)
+        state = optimizer_state(self.omni, self.optimizer)
         if self.args.should_save:
             with self._writing():
                 torch.save(state, Path(output_dir) / OPTIMIZER_NAME)
@@ -102,7 +132,7 @@ class DistributedTrainer(SavingTrainer):
             return
         folder = Path(checkpoint)
         state = torch.load(folder / OPTIMIZER_NAME, "cpu", mmap=True, weights_only=True)
-        load_optimizer_state(self.optimizer, state)
+        load_optimizer_state(self.omni, self.optimizer, state)
         self.lr_scheduler.load_state_dict(torch.load(folder / SCHEDULER_NAME, weights_only=True))
 
 
@@ -115,10 +145,15 @@ class TowerDuty:
     the encoders that any process has media for in that step, on the smallest media there are where
     it has none, and adds zero times what they give: gradients are zero, neither missing nor other.
     An encoder that nobody has media for gets no gradient, as in a single process.
+
+    DeepSpeed also wants gradients in the same order everywhere. With it, every forward begins with
+    the smallest media of each of these encoders: gradients of an encoder are then complete when
+    those of its smallest media are, which come last, and in the order of the names.
     """
 
     def __init__(self, model: OmniModel, accelerator: Accelerator) -> None:
         self._model, self._accelerator = model, accelerator
+        self._in_order = accelerator.distributed_type is DistributedType.DEEPSPEED
         self._names = tuple(model.family.towers)
         self._in_use: frozenset[str] = frozenset()
         self._smallest: Mapping[str, tuple[str, Mapping[str, Tensor]]] | None = None
@@ -144,12 +179,12 @@ class TowerDuty:
 
     def idle(self, batch: PackedBatch) -> dict[str, Mapping[str, Tensor]]:
         """What the forward of a micro-batch runs besides its media, by kind of media."""
-        missing = self._in_use - self._read_by(batch)
-        if not missing:
+        run = self._in_use if self._in_order else self._in_use - self._read_by(batch)
+        if not run:
             return {}
         if self._smallest is None:
             self._smallest = smallest_media(self._model)
-        chosen = (self._smallest[name] for name in sorted(missing))
+        chosen = (self._smallest[name] for name in sorted(run))
         device = self._accelerator.device
         return {
             kind: {name: tensor.to(device) for name, tensor in features.items()}

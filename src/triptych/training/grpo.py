@@ -89,7 +89,7 @@ from triptych.training.rollout_metrics import (
     observe_weights,
     regions,
 )
-from triptych.training.sharding import is_sharded, shard, whole_weights
+from triptych.training.sharding import is_sharded, whole_weights
 from triptych.training.steps import place_seed
 from triptych.training.timeline import OVERLAPPED
 from triptych.training.trainer import Evaluate, StageTrainer, TrainResult
@@ -169,11 +169,9 @@ class GRPOTrainer(StageTrainer):
         self._batches: list[MicroBatch] = []
         self._restored: dict[int, dict[str, Any]] = {}
 
-    def shard(self) -> None:
-        """Spread both models over the processes, where FSDP2 is asked for."""
-        super().shard()
-        if isinstance(self.reference, OmniModel):
-            shard(self.reference, self.accelerator)
+    def frozen_models(self) -> Sequence[OmniModel]:
+        """The reference, where it is a model of its own."""
+        return [self.reference] if isinstance(self.reference, OmniModel) else []
 
     # --- one optimizer step, in the order in which Trainer calls it ----------------------------
 

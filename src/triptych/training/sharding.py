@@ -1,51 +1,55 @@
-"""FSDP2: what of a model is sharded among processes, and how all of it is had again.
+"""Weights that are spread over processes, and how all of them are had again.
 
-Sharded is the text decoder, layer by layer, with embeddings, head and the media encoders that are
-trained; of the optimizer's state each process holds its share, too. A frozen media encoder stays
-whole everywhere: a process runs it when it likes, and in a thread beside.
+Two ways are supported: FSDP2, see `fsdp2`, and DeepSpeed's ZeRO-3, see `zero3`. A frozen media
+encoder stays whole everywhere: a process runs it when it likes, and in a thread beside.
 
 The update is a forward and backward of the sharded model, in step with the other processes. Whoever
 else reads the weights (a rollout, an evaluation) does it inside `whole_weights`, where every
 process holds all of them: completions may then differ in number and length from process to process.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
-from torch import Tensor, nn
-from torch.distributed.fsdp import (
-    CPUOffloadPolicy,
-    FSDPModule,
-    MixedPrecisionPolicy,
-    fully_shard,
-)
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch import nn
+from torch.distributed.fsdp import CPUOffloadPolicy
 from torch.optim import Optimizer
 
 from triptych.errors import ConfigError
-from triptych.models.omni import OmniModel
+from triptych.training import fsdp2, zero3
 
 
 def check_processes(accelerator: Accelerator) -> None:
     """Refuse ways to spread a model that cannot run.
 
     Raises:
-        ConfigError: DeepSpeed, the first version of FSDP, or an option of it that is not for us.
+        ConfigError: an older version or stage, or an option of it that is not for us.
     """
-    kind = accelerator.distributed_type
-    if kind is DistributedType.DEEPSPEED:
+    if accelerator.distributed_type is DistributedType.DEEPSPEED:
+        _check_deepspeed(accelerator.state.deepspeed_plugin)
+    elif accelerator.distributed_type is DistributedType.FSDP:
+        _check_fsdp(accelerator.state.fsdp_plugin)
+
+
+def _check_deepspeed(plugin: Any) -> None:
+    if plugin.zero_stage != 3:
         raise ConfigError(
-            "DeepSpeed cannot run: completions are written by the whole model, which is had from "
-            "FSDP2 alone; launch with configs/accelerate/fsdp2.yaml, which shards as ZeRO-3 does"
+            f"DeepSpeed's stage {plugin.zero_stage} cannot run; set zero_stage: 3, as in "
+            "configs/accelerate/zero3.yaml, or launch with configs/accelerate/ddp.yaml"
         )
-    if kind is not DistributedType.FSDP:
-        return
-    plugin = accelerator.state.fsdp_plugin
+    zero = plugin.deepspeed_config["zero_optimization"]
+    for name in ("offload_param", "offload_optimizer"):
+        if zero.get(name, {}).get("device", "none") != "none":
+            raise ConfigError(
+                f"{name}_device cannot run: weights and the optimizer's state must be on the "
+                "device; set it to none, or use more processes"
+            )
+
+
+def _check_fsdp(plugin: Any) -> None:
     if plugin.fsdp_version != 2:
         raise ConfigError(
             "the first version of FSDP cannot run; set fsdp_version: 2, as in "
@@ -63,36 +67,9 @@ def check_processes(accelerator: Accelerator) -> None:
         )
 
 
-def shard(model: OmniModel, accelerator: Accelerator) -> None:
-    """Shard a model in place, where FSDP2 is asked for; elsewhere nothing happens.
-
-    Each decoder layer is gathered for itself. The rest is gathered at the begin of a forward.
-    """
-    if accelerator.distributed_type is not DistributedType.FSDP or is_sharded(model):
-        return
-    # Only weights change their format: accelerate's own policy would hand on rope positions and
-    # log-probs in bfloat16, and add up gradients in it.
-    half = torch.bfloat16 if accelerator.mixed_precision == "bf16" else None
-    options: dict[str, Any] = {
-        "mp_policy": MixedPrecisionPolicy(
-            param_dtype=half, reduce_dtype=half and torch.float32, cast_forward_inputs=False
-        ),
-        "ignored_params": _frozen_tower_weights(model),
-    }
-    for layer in cast(Any, model.decoder).layers:
-        fully_shard(
-            layer,
-            reshard_after_forward=accelerator.state.fsdp_plugin.reshard_after_forward,
-            **options,
-        )
-    fully_shard(model, **options)
-    for weight in options["ignored_params"]:
-        weight.data = weight.data.to(accelerator.device)
-
-
 def is_sharded(model: nn.Module) -> bool:
     """Whether each process holds only a share of the weights."""
-    return isinstance(model, FSDPModule)
+    return fsdp2.is_sharded(model) or zero3.is_sharded(model)
 
 
 @contextmanager
@@ -101,32 +78,14 @@ def whole_weights(model: nn.Module) -> Iterator[None]:
 
     All processes must enter, as they must for a forward. Gradients are not for inside.
     """
-    if not isinstance(model, FSDPModule):
+    if fsdp2.is_sharded(model):
+        with fsdp2.whole_weights(model):
+            yield
+    elif zero3.is_sharded(model):
+        with zero3.whole_weights(model):
+            yield
+    else:
         yield
-        return
-    # The first module that runs would take itself for the root.
-    model._get_fsdp_state()._lazy_init()
-    parts = [part for part in model.modules() if isinstance(part, FSDPModule)]
-    inner = [part for part in parts if part is not model]
-    resharding = [_reshards(part) for part in inner]
-    for part in inner:
-        part.set_reshard_after_forward(False, recurse=False)
-    for part in parts:
-        part.unshard()
-    try:
-        yield
-    finally:
-        for part in parts:
-            part.reshard()
-        for part, reshards in zip(inner, resharding, strict=True):
-            part.set_reshard_after_forward(reshards, recurse=False)
-
-
-def _reshards(part: FSDPModule) -> bool:
-    return any(
-        group.post_forward_mesh_info is not None
-        for group in part._get_fsdp_state()._fsdp_param_groups
-    )
 
 
 @contextmanager
@@ -140,80 +99,29 @@ def exact_weights(model: nn.Module, *, here: bool = True) -> Iterator[None]:
         model: sharded, or whole as it is.
         here: whether this process has them, too; elsewhere weights are empty inside.
     """
-    shards = [
-        (module, name, cast(DTensor, weight))
-        for module in model.modules()
-        for name, weight in module._parameters.items()
-        if isinstance(weight, DTensor)
-    ]
-    whole: dict[int, nn.Parameter] = {}
-    for module, name, weight in shards:
-        if id(weight) not in whole:  # tied ones stay tied
-            full = weight.full_tensor().detach().cpu() if here else None
-            if full is None:
-                weight.full_tensor()
-                full = torch.empty(0, dtype=weight.dtype)
-            whole[id(weight)] = nn.Parameter(full, weight.requires_grad)
-        module._parameters[name] = whole[id(weight)]
-    # FSDP2 would look for its shards after `load_state_dict`.
-    hooks = {module: module._load_state_dict_post_hooks for module, _, _ in shards}
-    for module in hooks:
-        module._load_state_dict_post_hooks = OrderedDict()
-    try:
+    if fsdp2.is_sharded(model):
+        with fsdp2.exact_weights(model, here=here):
+            yield
+    elif zero3.is_sharded(model):
+        with zero3.exact_weights(model, here=here):
+            yield
+    else:
         yield
-    finally:
-        for module, of_module in hooks.items():
-            module._load_state_dict_post_hooks = of_module
-        for module, name, weight in shards:
-            module._parameters[name] = cast(nn.Parameter, weight)
-        if here:
-            for _, _, weight in shards:
-                weight.to_local().data.copy_(_share(whole[id(weight)].data, weight).to_local())
 
 
-def optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
-    """The state of an optimizer of sharded weights, as one of whole weights would give it.
+def optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    """The state of the optimizer of a sharded model, as one of whole weights would give it.
 
     All processes must call it.
     """
-    state = optimizer.state_dict()
-    parts = {
-        number: {name: _whole(value) for name, value in of_weight.items()}
-        for number, of_weight in state["state"].items()
-    }
-    return {**state, "state": parts}
+    if zero3.is_sharded(model):
+        return zero3.optimizer_state(model)
+    return fsdp2.optimizer_state(optimizer)
 
 
-def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Give an optimizer the state of one of whole weights; its own may be sharded."""
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    parts = {
-        number: {
-            name: _share(value, weights[number]) if _is_share(value, weights[number]) else value
-            for name, value in of_weight.items()
-        }
-        for number, of_weight in state["state"].items()
-    }
-    optimizer.load_state_dict({**state, "state": parts})
-
-
-def _whole(value: Any) -> Any:
-    return value.full_tensor().cpu() if isinstance(value, DTensor) else value
-
-
-def _is_share(value: Any, weight: Tensor) -> bool:
-    whole = isinstance(value, Tensor) and value.shape == weight.shape
-    return whole and isinstance(weight, DTensor)
-
-
-def _share(whole: Tensor, weight: DTensor) -> DTensor:
-    """What a process holds of a tensor that all of them have, cut as a weight is."""
-    return distribute_tensor(
-        whole.to(weight.device), weight.device_mesh, weight.placements, src_data_rank=None
-    )
-
-
-def _frozen_tower_weights(model: OmniModel) -> set[nn.Parameter]:
-    towers = [model.thinker.get_submodule(path) for path in model.family.towers.values()]
-    frozen = [t for t in towers if not any(weight.requires_grad for weight in t.parameters())]
-    return {weight for tower in frozen for weight in tower.parameters()}
+def load_optimizer_state(model: nn.Module, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Give the optimizer of a sharded model the state of one of whole weights."""
+    if zero3.is_sharded(model):
+        zero3.load_optimizer_state(model, state)
+    else:
+        fsdp2.load_optimizer_state(optimizer, state)

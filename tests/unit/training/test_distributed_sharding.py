@@ -12,19 +12,20 @@ from accelerate.utils import DistributedType
 from torch.distributed.fsdp import CPUOffloadPolicy
 from torch.distributed.tensor import DTensor
 
+from tests.subject import FamilyFolders
 from triptych.data.sample import Sample
 from triptych.errors import ConfigError
 from triptych.generation import SamplingConfig
 from triptych.generation.local import LocalEngine
 from triptych.models import OmniModel
 from triptych.models.packing import PackedBatch, pack
+from triptych.training.fsdp2 import shard
 from triptych.training.sharding import (
     check_processes,
     exact_weights,
     is_sharded,
     load_optimizer_state,
     optimizer_state,
-    shard,
     whole_weights,
 )
 
@@ -44,14 +45,20 @@ def launched(
 ) -> Any:
     settings = {
         "fsdp_version": 2, "reshard_after_forward": True, "cpu_offload": None,
-        "activation_checkpointing": False,
+        "activation_checkpointing": False, "zero_stage": 3,
+        "deepspeed_config": {"zero_optimization": {"stage": 3}},
     }  # fmt: skip
+    either = SimpleNamespace(**{**settings, **plugin})
     return SimpleNamespace(
         distributed_type=kind,
-        state=SimpleNamespace(fsdp_plugin=SimpleNamespace(**{**settings, **plugin})),
+        state=SimpleNamespace(fsdp_plugin=either, deepspeed_plugin=either),
         mixed_precision="bf16" if half else "no",
         device=torch.device("cpu"),
     )
+
+
+def offloaded(name: str) -> dict[str, Any]:
+    return {"zero_optimization": {"stage": 3, name: {"device": "cpu"}}}
 
 
 def packed(model: OmniModel, sample: Sample) -> PackedBatch:
@@ -113,6 +120,17 @@ def test_a_sharded_model_computes_and_writes_the_same(
 
 
 @pytest.mark.usefixtures("group")
+def test_the_projector_of_a_frozen_encoder_stays_whole_too(family_folders: FamilyFolders) -> None:
+    """It runs where the encoder does: in a thread, without the other processes."""
+    model = OmniModel.from_pretrained(family_folders["qwen2_audio"])
+    model.freeze(["audio", "multi_modal_projector"])
+    shard(model, launched())
+    of_audio = ("audio_tower", "multi_modal_projector")
+    for name, weight in model.named_parameters():
+        assert isinstance(weight, DTensor) != any(part in name for part in of_audio), name
+
+
+@pytest.mark.usefixtures("group")
 def test_in_half_precision_only_weights_are_in_it(tiny: OmniModel, samples: list[Sample]) -> None:
     batch = packed(tiny, samples[0])
     exact = {name: weight.detach().clone() for name, weight in tiny.named_parameters()}
@@ -144,8 +162,8 @@ def test_the_optimizers_state_is_that_of_whole_weights(
     tiny.zero_grad()
     shard(tiny, launched())
     optimizer = torch.optim.AdamW(tiny.parameters(), lr=1e-3)
-    load_optimizer_state(optimizer, whole)
-    found = optimizer_state(optimizer)
+    load_optimizer_state(tiny, optimizer, whole)
+    found = optimizer_state(tiny, optimizer)
     assert found["param_groups"] == whole["param_groups"]
     assert found["state"].keys() == whole["state"].keys()
     for number, state in whole["state"].items():
@@ -156,7 +174,6 @@ def test_the_optimizers_state_is_that_of_whole_weights(
 
 
 def test_a_whole_model_stays_as_it_is(tiny: OmniModel) -> None:
-    shard(tiny, launched(DistributedType.MULTI_GPU))
     assert not is_sharded(tiny)
     before = list(tiny.parameters())
     with whole_weights(tiny), exact_weights(tiny, here=False):
@@ -166,7 +183,13 @@ def test_a_whole_model_stays_as_it_is(tiny: OmniModel) -> None:
 @pytest.mark.parametrize(
     ("kind", "plugin", "message"),
     [
-        (DistributedType.DEEPSPEED, {}, "DeepSpeed cannot run"),
+        (DistributedType.DEEPSPEED, {"zero_stage": 2}, "stage 2 cannot run; set zero_stage: 3"),
+        (DistributedType.DEEPSPEED, {"deepspeed_config": offloaded("offload_param")}, "offload_p"),
+        (
+            DistributedType.DEEPSPEED,
+            {"deepspeed_config": offloaded("offload_optimizer")},
+            "offload_optimizer_device",
+        ),
         (DistributedType.FSDP, {"fsdp_version": 1}, "set fsdp_version: 2"),
         (DistributedType.FSDP, {"cpu_offload": CPUOffloadPolicy()}, "fsdp_offload_params"),
         (DistributedType.FSDP, {"activation_checkpointing": True}, "set gradient_checkpointing"),
@@ -180,5 +203,5 @@ def test_what_cannot_run_is_refused(
 
 
 def test_what_can_run_is_not_refused() -> None:
-    for kind in (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.FSDP):
-        check_processes(launched(kind))
+    for kind in ("NO", "MULTI_GPU", "FSDP", "DEEPSPEED"):
+        check_processes(launched(DistributedType[kind]))
