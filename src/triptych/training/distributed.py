@@ -46,7 +46,7 @@ class DistributedTrainer(SavingTrainer):
         Raises:
             ConfigError: the processes were launched in a way that cannot run.
         """
-        check_processes(self.accelerator)
+        check_processes(self.omni, self.accelerator)
         zero3.load_whole_models()
         self.duty = TowerDuty(self.omni, self.accelerator)
         self._watchdog = Watchdog(

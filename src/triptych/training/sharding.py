@@ -19,19 +19,29 @@ from torch.distributed.fsdp import CPUOffloadPolicy
 from torch.optim import Optimizer
 
 from triptych.errors import ConfigError
+from triptych.models.omni import OmniModel
 from triptych.training import fsdp2, zero3
 
 
-def check_processes(accelerator: Accelerator) -> None:
+def check_processes(model: OmniModel, accelerator: Accelerator) -> None:
     """Refuse ways to spread a model that cannot run.
 
     Raises:
-        ConfigError: an older version or stage, or an option of it that is not for us.
+        ConfigError: an older version or stage, an option of it that is not for us, or weights that
+            cannot be shared.
     """
+    refused = ""  # as transformers names the form of the weights
     if accelerator.distributed_type is DistributedType.DEEPSPEED:
         _check_deepspeed(accelerator.state.deepspeed_plugin)
+        refused = "is_quantized"
     elif accelerator.distributed_type is DistributedType.FSDP:
         _check_fsdp(accelerator.state.fsdp_plugin)
+        refused = "is_loaded_in_8bit"
+    if refused and getattr(model.thinker, refused, False):
+        raise ConfigError(
+            "quantised weights cannot be shared among processes (4 bits can, by FSDP2); launch "
+            "with configs/accelerate/ddp.yaml, which gives each process all of them"
+        )
 
 
 def _check_deepspeed(plugin: Any) -> None:

@@ -1,6 +1,7 @@
 """Sharded weights, in a group of one process: all hooks are there, and nobody to wait for."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,9 @@ from triptych.errors import ConfigError
 from triptych.generation import SamplingConfig
 from triptych.generation.local import LocalEngine
 from triptych.models import OmniModel
+from triptych.models.omni import LoadOptions
 from triptych.models.packing import PackedBatch, pack
+from triptych.models.quantization import Quantize
 from triptych.training.fsdp2 import shard
 from triptych.training.sharding import (
     check_processes,
@@ -196,12 +199,27 @@ def test_a_whole_model_stays_as_it_is(tiny: OmniModel) -> None:
     ],
 )
 def test_what_cannot_run_is_refused(
-    kind: DistributedType, plugin: dict[str, Any], message: str
+    kind: DistributedType, plugin: dict[str, Any], message: str, tiny: OmniModel
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_processes(launched(kind, **plugin))
+        check_processes(tiny, launched(kind, **plugin))
 
 
-def test_what_can_run_is_not_refused() -> None:
+@pytest.mark.parametrize("kind", ["NO", "MULTI_GPU", "FSDP", "DEEPSPEED"])
+def test_what_can_run_is_not_refused(kind: str, tiny: OmniModel) -> None:
+    check_processes(tiny, launched(DistributedType[kind]))
+
+
+@pytest.mark.parametrize(
+    ("quantize", "refused"),
+    [(Quantize.FOUR_BIT, {"DEEPSPEED"}), (Quantize.EIGHT_BIT, {"DEEPSPEED", "FSDP"})],
+)
+def test_quantised_weights_are_shared_only_where_that_works(
+    quantize: Quantize, refused: set[str], tiny_folder: Path
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    model = OmniModel.from_pretrained(tiny_folder, options=LoadOptions(quantize=quantize))
     for kind in ("NO", "MULTI_GPU", "FSDP", "DEEPSPEED"):
-        check_processes(launched(DistributedType[kind]))
+        expected = pytest.raises(ConfigError, match="cannot be shared") if kind in refused else None
+        with expected or nullcontext():
+            check_processes(model, launched(DistributedType[kind]))
