@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 from triptych.data.sample import Sample
-from triptych.errors import ConfigError, DataError, MediaError, TriptychError
+from triptych.errors import ConfigError, DataError, TriptychError
 from triptych.files import read_lines, write_lines
 from triptych.runs import RunFolder
 
@@ -40,9 +40,9 @@ class FailurePolicy:
     """What is done about samples whose media cannot be used."""
 
     on_bad_sample: OnBadSample = OnBadSample.STOP
-    """What happens to a sample whose media cannot be decoded: stop the run there, or skip it. To
-    skip, all media are decoded once before the run begins; bad samples are left out and listed with
-    their causes in skipped.jsonl."""
+    """What happens to a sample whose media cannot be decoded, or that is too long for the model:
+    stop the run there, or skip it. To skip, all media are decoded once before the run begins; bad
+    samples are left out and listed with their causes in skipped.jsonl."""
     max_bad_share: float = 0.05
     """Largest share of the samples that may be skipped; beyond it the run does not begin."""
 
@@ -146,7 +146,7 @@ class Ranks:
 def usable_samples(
     samples: Sequence[Sample],
     policy: FailurePolicy,
-    encode: Callable[[Iterable[Sample]], Iterable[object]],
+    encode: Callable[[Sequence[Sample]], Iterable[object]],
     skips: SkipList,
     *,
     resume: bool = False,
@@ -157,7 +157,7 @@ def usable_samples(
     Args:
         samples: all there are.
         policy: without permission to skip, all of them are used.
-        encode: gives a MediaError for each sample that cannot be used, anything else for others.
+        encode: gives an error for each sample that cannot be used, anything else for others.
         skips: receives what is left out.
         resume: the run began earlier. What it left out then it leaves out now, whatever the policy:
             the order of the samples depends on their number.
@@ -185,7 +185,7 @@ def usable_samples(
 def _settle(
     samples: Sequence[Sample],
     policy: FailurePolicy,
-    encode: Callable[[Iterable[Sample]], Iterable[object]],
+    encode: Callable[[Sequence[Sample]], Iterable[object]],
     skips: SkipList,
     ranks: Ranks,
 ) -> list[str]:
@@ -196,7 +196,7 @@ def _settle(
     checked = 0
     for sample, outcome in zip(mine, encode(mine), strict=True):
         checked += 1
-        if isinstance(outcome, MediaError):
+        if isinstance(outcome, TriptychError):
             found[sample.id] = str(outcome.__cause__ or outcome)
             if len(found) > most:
                 break

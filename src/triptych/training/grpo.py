@@ -169,6 +169,10 @@ class GRPOTrainer(StageTrainer):
         self._batches: list[MicroBatch] = []
         self._restored: dict[int, dict[str, Any]] = {}
 
+    def completion_tokens(self, sample: Sample) -> int:
+        """The most tokens that follow the prompt of a sample."""
+        return self.config.max_new_tokens
+
     def frozen_models(self) -> Sequence[OmniModel]:
         """The reference, where it is a model of its own."""
         return [self.reference] if isinstance(self.reference, OmniModel) else []

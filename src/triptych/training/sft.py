@@ -113,6 +113,10 @@ class SFTTrainer(StageTrainer):
         """The run goes so many times through the samples that it has."""
         return self._config.layout(num_samples)
 
+    def completion_tokens(self, sample: Sample) -> int:
+        """The tokens of its target."""
+        return len(self._targets[sample.id].token_ids)
+
     def step_inputs(self, samples: Sequence[Sequence[Sample]]) -> tuple[list[Any], Tensor]:
         """The micro-batches of an optimizer step, and the number of its target tokens."""
         prompts = iter(self.prompts(list(chain.from_iterable(samples))))

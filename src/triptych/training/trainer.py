@@ -218,7 +218,7 @@ class StageTrainer(DistributedTrainer):
         used = usable_samples(
             self.train_dataset.samples,
             self._policy,
-            self.omni.encoder.outcomes,
+            self._outcomes,
             RunSkips(self.run, self.phase),
             resume=resume,
             ranks=Ranks(
@@ -234,6 +234,22 @@ class StageTrainer(DistributedTrainer):
         self.began = Began(
             len(used), layout.per_step, layout.repeats, self.args.seed, self._first_weights
         )
+
+    def _outcomes(self, samples: Sequence[Sample]) -> Iterator[object]:
+        """For each sample whether it can be used: an error, or something else."""
+        for sample, outcome in zip(samples, self.omni.encoder.outcomes(samples), strict=True):
+            if isinstance(outcome, Prompt):
+                try:
+                    tokens, behind = len(outcome.input_ids), self.completion_tokens(sample)
+                    self.omni.check_length(tokens, behind, sample.id)
+                except ConfigError as error:
+                    yield error
+                    continue
+            yield outcome
+
+    @abstractmethod
+    def completion_tokens(self, sample: Sample) -> int:
+        """The most tokens that follow the prompt of a sample."""
 
     def say(self, line: str) -> None:
         """Tell the user, beside the progress."""
