@@ -29,6 +29,8 @@ PYTEST := -m pytest -n $(WORKERS)
 export OMP_WAIT_POLICY := PASSIVE
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where it is set, every process that a test starts would compile the sources again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-zero3 test-verl bench-grammar bench-media bench-data-check bench-rewards \
@@ -64,7 +66,7 @@ test-slow: $(INSTALLED_TEST) $(INSTALLED_PEERS) $(INSTALLED_OLDEST)  ## All test
 test-zero3: $(INSTALLED_TEST) $(INSTALLED_DEEPSPEED)  ## The tests of ZeRO-3, with DeepSpeed, in two processes (6 minutes)
 	OMP_NUM_THREADS=1 PYTHONPATH="$(DEEPSPEED)" $(VENV)/bin/python -m pytest -m slow tests/integration/test_zero3.py
 
-# Without tests/conftest.py, which loads models: they need a newer transformers than verl has.
+# Without tests/fixtures.py, which loads models: they need a newer transformers than verl has.
 test-verl: $(INSTALLED_VERL)  ## The tests of the integration with verl, in an environment with verl (3 minutes)
 	OMP_NUM_THREADS=1 $(VERL)/bin/python -m pytest --confcutdir=tests/verl tests/verl
 

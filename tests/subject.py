@@ -1,4 +1,4 @@
-"""What a test that must hold for every family is given; the fixtures stand in conftest.py."""
+"""What a test that must hold for every family is given; the fixtures stand in fixtures.py."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -61,9 +61,12 @@ Ask = Callable[..., tuple[int, str, str]]
 def ask(tiny_folder: Path, capfd: pytest.CaptureFixture[str]) -> Ask:
     """Runs the command; gives the exit code and all that reached the two file descriptors."""
 
-    def run(*words: str | Path, model: str | Path = tiny_folder) -> tuple[int, str, str]:
+    def run(
+        *words: str | Path, model: str | Path = tiny_folder, workers: int = 0
+    ) -> tuple[int, str, str]:
         capfd.readouterr()
-        code = main(["ask", str(model), *map(str, words)])
+        decode = ["--decode.workers", str(workers)]
+        code = main(["ask", str(model), *map(str, words), *decode])
         captured = capfd.readouterr()
         return code, captured.out, captured.err
 
@@ -106,7 +109,7 @@ def test_what_is_shown_is_the_completion_with_each_stage_on_a_line_of_its_own(
     ask: Ask, files: Path
 ) -> None:
     words = [files / "film.mp4", QUESTION, *SHORT, "--options", "to comfort, softly", "to tease"]
-    code, out, err = ask(*words)
+    code, out, err = ask(*words, workers=2)
     assert code == 0
     record = json.loads(ask(*words, "--json")[1])
     shown = parse(out)
@@ -221,7 +224,7 @@ def on_a_terminal(words: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
 def test_stages_have_colours_of_their_own_on_a_terminal(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ["ask", str(tiny_folder), QUESTION, *SHORT]
+    words = ["ask", str(tiny_folder), QUESTION, *SHORT, "--decode.workers", "0"]
     for name in ("NO_COLOR", "COLORTERM", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
@@ -266,8 +269,8 @@ class TestWrongUsage:
 
     @pytest.fixture
     def complaint(self, ask: Ask) -> Callable[..., str]:
-        def run(*words: str | Path, **model: Any) -> str:
-            code, out, err = ask(*words, **model)
+        def run(*words: str | Path, **options: Any) -> str:
+            code, out, err = ask(*words, **options)
             assert (code, out) == (2, "")
             assert err.startswith("triptych: error: ")
             assert err.endswith("\n")
@@ -287,7 +290,7 @@ class TestWrongUsage:
     def test_a_file_that_turns_out_to_be_broken_when_it_is_decoded(
         self, complaint: Callable[..., str], files: Path
     ) -> None:
-        error = complaint(files / "cut.jpg", QUESTION)
+        error = complaint(files / "cut.jpg", QUESTION, workers=1)
         assert error.startswith(f"triptych: error: {files / 'cut.jpg'}: image cannot be decoded")
 
     def test_no_model_there(self, complaint: Callable[..., str], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from triptych.data.sample import Sample, read_samples, write_samples
 from triptych.rewards import rule_rewards, score_group
 
 SETTINGS = ["--num-generations", "4", "--max-new-tokens", "100", "--enforce", "stages+answer",
-            "--max-stage-tokens.think", "8", "--seed", "3"]  # fmt: skip
+            "--max-stage-tokens.think", "8", "--seed", "3", "--decode.workers", "0"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,8 @@ def test_a_toy_is_trained_and_asked(
     assert model.family.name == name
     subject = Subject.of(model, samples, silent_samples[0].media[0])
     write_samples(data, subject.samples[:4])
-    common = ["--train", str(data), "--media.fps", "4", "--learning-rate", "1e-3"]
+    media = ["--media.fps", "4", "--decode.workers", "0"]
+    common = ["--train", str(data), *media, "--learning-rate", "1e-3"]
     sft = ["sft", str(tmp_path / "sft"), "--model", str(toy), *common, "--save-steps", "1"]
     sft += ["--batch-size", "2", "--micro-batch-size", "2"]
     assert main([*sft, "--max-steps", "1"]) == 0
@@ -43,5 +44,5 @@ def test_a_toy_is_trained_and_asked(
     assert steps == [1, 2]
     trained, out = tmp_path / "grpo" / "models" / "grpo", tmp_path / "out.jsonl"
     words = ["generate", str(out), "--model", str(trained), "--data", str(data)]
-    assert main([*words, "--max-new-tokens", "8", "--enforce", "off", "--media.fps", "4"]) == 0
+    assert main([*words, "--max-new-tokens", "8", "--enforce", "off", *media]) == 0
     assert len(out.read_text().splitlines()) >= 4

@@ -46,7 +46,8 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def test_from_cold_start_to_evaluation(
     tiny_folder: Path, data: Path, tmp_path: Path, read_in_turns: list[int]
 ) -> None:
-    shared = ["--audio-in-video", "--media.fps", "4", "--cache.folder", str(tmp_path / "cache")]
+    shared = ["--audio-in-video", "--media.fps", "4", "--cache.folder", str(tmp_path / "cache"),
+              "--decode.workers", "0"]  # fmt: skip
     train = [*shared, "--train", str(data), "--validation", str(data), "--eval-steps", "1"]
     model = [*shared, "--model", str(tiny_folder), "--max-new-tokens", "8", "--enforce", "off"]
     sft, grpo = tmp_path / "sft", tmp_path / "grpo"
@@ -74,7 +75,8 @@ def test_a_question_about_a_film(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     film = read_samples(clips_folder / "cold-start.jsonl")[0].media[0].path
-    words = ["ask", str(tiny_folder), str(film), "Why?", "--json", "--max-new-tokens", "20"]
+    words = ["ask", str(tiny_folder), str(film), "Why?", "--json", "--max-new-tokens", "20",
+             "--decode.workers", "0"]  # fmt: skip
     assert main([*words, "--audio-in-video"]) == 0
     assert len(read_in_turns) == 1
     kinds = [item["kind"] for item in json.loads(capsys.readouterr().out)["media"]]
@@ -95,7 +97,7 @@ def test_a_sound_of_another_file_is_refused_by_name(
     assert main(["eval", str(tmp_path / "stops"), *words]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert f"sample {first.id}: {first.media[0].path}: its own sound" in error
-    skip = ["--on-bad-sample", "skip", "--max-bad-share", "0.5"]
+    skip = ["--on-bad-sample", "skip", "--max-bad-share", "0.5", "--decode.workers", "0"]
     assert main(["eval", str(tmp_path / "skips"), *words, *skip]) == 0
     (skipped,) = lines(tmp_path / "skips" / "skipped.jsonl")
     assert skipped["sample_id"] == first.id

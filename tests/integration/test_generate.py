@@ -13,7 +13,7 @@ from triptych.data.sample import read_samples, write_samples
 from triptych.generation import completions
 
 SETTINGS = ["--num-generations", "3", "--max-new-tokens", "120", "--min-stage-tokens.think", "4",
-            "--max-stage-tokens.think", "12", "--seed", "5"]  # fmt: skip
+            "--max-stage-tokens.think", "12", "--seed", "5", "--decode.workers", "0"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
