@@ -13,6 +13,7 @@ What counts, and against whom:
   (`answer.published`) and stands beside ours.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -123,6 +124,12 @@ def cluster_of(sample: Sample) -> str:
     return str(sample.media[0].path) if sample.media else sample.id
 
 
+def label_of(sample: Sample, name: str) -> str | None:
+    """What the data say of a sample under this name; None where they say nothing."""
+    value = sample.extra.get(name)
+    return None if value is None else str(value)
+
+
 def _stage_scores(table: RewardTable, index: int, output: StagedOutput) -> dict[str, float | None]:
     """The rewards of a completion, 0 where the reward's stage is missing."""
     scores = table.row(index)
@@ -143,12 +150,11 @@ def _item(
 ) -> ItemScore:
     output = staged(completion.text)
     elements = reference.coverage(output.context)
-    kind, alignment = sample.extra.get("kind"), sample.extra.get("alignment")
     return ItemScore(
         sample_id=sample.id,
         cluster=cluster_of(sample),
-        kind=None if kind is None else str(kind),
-        alignment=None if alignment is None else str(alignment),
+        kind=label_of(sample, "kind"),
+        alignment=label_of(sample, "alignment"),
         scores={
             **scores,
             "answer.alone": _answer_alone(sample, output),
@@ -198,5 +204,5 @@ def _element_scores(sample: Sample, elements: Mapping[str, ElementStatus]) -> di
     }
     return {
         **{metric: sum(values) / len(values) for metric, values in shares.items() if values},
-        **{f"context.{name}": value for name, value in named.items()},
+        **{sys.intern(f"context.{name}"): value for name, value in named.items()},
     }

@@ -8,9 +8,10 @@ from itertools import combinations
 from typing import TypeAlias
 
 from triptych.errors import ConfigError, DataError
+from triptych.evaluation.columns import by_metric, has_main_kind
 from triptych.evaluation.metrics import ItemScore
 from triptych.evaluation.predictions import Predictions
-from triptych.evaluation.summary import HIDDEN, by_metric, has_main_kind
+from triptych.evaluation.summary import HIDDEN
 from triptych.settings import did_you_mean
 
 LABELS = string.ascii_uppercase

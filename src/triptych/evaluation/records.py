@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from triptych.data.sample import Media, Sample
-from triptych.evaluation.metrics import ItemScore, cluster_of
+from triptych.evaluation.metrics import ItemScore, cluster_of, label_of
 from triptych.generation.engine import Completion, NoCompletion
 from triptych.rewards import ElementStatus, Unscored
 from triptych.rewards.base import staged
@@ -50,12 +50,11 @@ def unanswered_record(sample: Sample, outcome: NoCompletion, groups: Mapping[str
 
 
 def _asked(sample: Sample, groups: Mapping[str, str]) -> Record:
-    kind, alignment = sample.extra.get("kind"), sample.extra.get("alignment")
     return {
         "sample_id": sample.id,
         "cluster": cluster_of(sample),
-        "kind": None if kind is None else str(kind),
-        "alignment": None if alignment is None else str(alignment),
+        "kind": label_of(sample, "kind"),
+        "alignment": label_of(sample, "alignment"),
         "groups": dict(groups),
         "media": _plain_media(sample.media),
         "question": sample.question,

@@ -1,8 +1,8 @@
 """Scores completions that are there already, by the rule rewards, on all cores.
 
 Every chunk of samples is scored in a worker process, a fork of this one: it has the samples and the
-texts without their being sent, and sends back finished lines and scores. Results do not depend on
-how many workers there are.
+texts without their being sent, and sends back finished lines and scores; what the samples say of
+themselves is known here. Results do not depend on how many workers there are.
 """
 
 import gc
@@ -15,24 +15,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from triptych.data.sample import Sample
 from triptych.errors import DataError
-from triptych.evaluation.metrics import ItemScore, Published, cluster_of, score_items
+from triptych.evaluation.metrics import ItemScore, Published, cluster_of, label_of, score_items
 from triptych.evaluation.precomputed import Precomputed, Written
 from triptych.evaluation.records import prediction_record, unanswered_record
 from triptych.evaluation.summary import EvaluationResult, summarise
 from triptych.generation.engine import Completion, StopReason
-from triptych.rewards import rule_rewards
+from triptych.rewards import Unscored, rule_rewards
 from triptych.stages.format import DEFAULT_FORMAT
 
 _CHUNK = 512  # completions that a worker is given at once
 _BATCH = 128  # that it scores together: the caches of what was read hold so many
 _ANSWER = DEFAULT_FORMAT.stages[-1]
 _ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False)
-_COLLECT_AFTER = 100_000  # new objects; Python's own 700 suit programs that keep few of them
+_COLLECT_AFTER = 5_000_000  # new objects, more than are kept: scoring leaves hardly any garbage
 
 Groups = Mapping[str, Callable[[Sample], str | None]]
+Scored: TypeAlias = tuple[Mapping[str, float | None], Mapping[str, Unscored]]
+"""The scores of one completion, and why some have no value."""
 
 
 class Stages(StrEnum):
@@ -143,9 +146,9 @@ class Rescorer:
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
-                for lines, scored in self._chunks(turns):
+                for part, (lines, scored) in self._chunks(turns):
                     file.write(lines)
-                    items.extend(scored)
+                    items.extend(self._items(turns[part.start : part.stop], scored))
                     progress(len(scored))
                 for sample in samples:
                     if (error := precomputed.unanswered.get(sample.id)) is not None:
@@ -157,51 +160,67 @@ class Rescorer:
         result = summarise(items, "all", seed)
         return replace(result, unanswered=dict(precomputed.unanswered))
 
-    def _chunks(self, turns: Sequence[Turn]) -> Iterator[tuple[bytes, list[ItemScore]]]:
+    def _chunks(self, turns: Sequence[Turn]) -> Iterator[tuple[range, tuple[bytes, list[Scored]]]]:
         parts = [range(at, min(at + _CHUNK, len(turns))) for at in range(0, len(turns), _CHUNK)]
         workers = min(self.workers, len(parts))
         if workers <= 1 or "fork" not in multiprocessing.get_all_start_methods():
-            yield from (self._score(turns, part) for part in parts)
+            yield from ((part, self._score(turns, part)) for part in parts)
             return
         gc.freeze()  # what is shared with the workers stays shared
         with ProcessPoolExecutor(
             workers, multiprocessing.get_context("fork"), _begin, (self, turns)
         ) as pool:
-            yield from pool.map(_score_part, parts)
+            yield from zip(parts, pool.map(_score_part, parts), strict=True)
         gc.unfreeze()
 
-    def _score(self, turns: Sequence[Turn], part: range) -> tuple[bytes, list[ItemScore]]:
-        lines, items = [], []
-        for at in range(part.start, part.stop, _BATCH):
-            for line, item in self._batch(turns[at : min(at + _BATCH, part.stop)]):
-                lines.append(line)
-                items.append(item)
-        return b"".join(lines), items
+    def _items(self, turns: Sequence[Turn], scored: Sequence[Scored]) -> Iterator[ItemScore]:
+        labels = self._labels(turns)
+        for one, (scores, unscored) in zip(turns, scored, strict=True):
+            # No figure is made of the elements.
+            yield ItemScore(one.id, scores=scores, unscored=unscored, **labels[id(one.sample)])
 
-    def _batch(self, turns: Sequence[Turn]) -> Iterator[tuple[bytes, ItemScore]]:
+    def _labels(self, turns: Sequence[Turn]) -> dict[int, dict[str, Any]]:
+        """The fields of an `ItemScore` that the samples alone say, by the `id` of each sample."""
+        samples = {id(one.sample): one.sample for one in turns}
+        return {
+            key: {
+                "cluster": cluster_of(sample),
+                "kind": label_of(sample, "kind"),
+                "alignment": label_of(sample, "alignment"),
+                "groups": self._groups_of(sample),
+            }
+            for key, sample in samples.items()
+        }
+
+    def _score(self, turns: Sequence[Turn], part: range) -> tuple[bytes, list[Scored]]:
+        lines, scored = [], []
+        for at in range(part.start, part.stop, _BATCH):
+            for line, one in self._batch(turns[at : min(at + _BATCH, part.stop)]):
+                lines.append(line)
+                scored.append(one)
+        return b"".join(lines), scored
+
+    def _batch(self, turns: Sequence[Turn]) -> Iterator[tuple[bytes, Scored]]:
         rewards = rule_rewards()
         if self.plain:
             rewards = {name: rewards[name] for name in ("answer", "format")}
         completions = [self._completion(one.written) for one in turns]
         samples = [one.sample.model_copy(update={"id": one.id}) for one in turns]
         items = score_items(rewards, samples, completions, published=self.published)
+        labels = self._labels(turns)
         for one, sample, completion, item in zip(turns, samples, completions, items, strict=True):
             stop = one.written.stop_reason
             scores = dict(item.scores)
             if stop is None:  # then nobody knows
                 del scores["truncated"]
-            cluster, groups = cluster_of(one.sample), self._groups_of(sample)
-            # No figure is made of the elements, and what goes to another process takes its time.
-            small = replace(item, cluster=cluster, scores=scores, groups=groups, elements={})
             record = prediction_record(sample, completion, item, tuple(rewards))
             record |= {
-                "cluster": cluster,
-                "groups": groups,
+                **labels[id(one.sample)],
                 "scores": scores,
                 "text": one.written.text,
                 "stop_reason": None if stop is None else str(stop),
             }
-            yield _line(record), small
+            yield _line(record), (scores, item.unscored)
 
     def _completion(self, written: Written) -> Completion:
         text = written.text
@@ -241,7 +260,7 @@ def _begin(rescorer: Rescorer, turns: Sequence[Turn]) -> None:
     _worker = rescorer, turns
 
 
-def _score_part(part: range) -> tuple[bytes, list[ItemScore]]:
+def _score_part(part: range) -> tuple[bytes, list[Scored]]:
     rescorer, turns = _worker
     return rescorer._score(turns, part)
 

@@ -5,13 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from triptych.errors import DataError
+from triptych.evaluation.columns import Column, ScoreColumns, by_metric, has_main_kind
 from triptych.evaluation.metrics import ItemScore
 from triptych.evaluation.timing import Timing
 from triptych.generation.engine import NoCompletion
 from triptych.statistics import Interval, bootstrap_difference, bootstrap_intervals
 
-MAIN_KIND = "intention"
 ALIGNMENTS = ("aligned", "conflict")
 HIDDEN = ("tokens", "truncated", "refused", "forced", "answer.alone")
 """Metrics that are on file and in no table unless they are asked for."""
@@ -23,13 +26,6 @@ Summary: TypeAlias = dict[str, dict[str, Interval]]
 
 Groups: TypeAlias = dict[str, Summary]
 """Division of the questions -> its part -> metric -> interval."""
-
-# A name that ends in "_" or "." stands for all that begin so.
-_ORDER = (
-    *("answer", "answer.alone", "answer.published", "answer_"),
-    *("context", "context_relevant", "context_irrelevant", "context."),
-    *("reasoning", "format", "format_unenforced", "unchanged"),
-)
 
 
 @dataclass(frozen=True)
@@ -76,50 +72,44 @@ def summarise(
             say which samples are which.
         seed: of the resampling.
     """
-    has_main = has_main_kind(records)
+    table = ScoreColumns.of(records, has_main_kind(records))
     summary: Summary = {}
     unscored: dict[str, dict[str, int]] = {}
-    for name, members in _splits(records, split).items():
-        by_name = by_metric(members, has_main)
-        summary[name] = _intervals(members, by_name, seed)
+    for name, rows_M in _rows_of_splits(records, split).items():
+        columns = table.by_metric(rows_M)
+        summary[name] = _intervals(columns, table.clusters_N[rows_M], seed)
         unscored[name] = {
-            metric: missing
-            for metric, values in by_name.items()
-            if (missing := list(values.values()).count(None))
+            metric: column.unscored for metric, column in columns.items() if column.unscored
         }
-    return EvaluationResult(tuple(records), summary, unscored, _groups(records, has_main, seed))
+    return EvaluationResult(tuple(records), summary, unscored, _groups(records, table, seed))
 
 
 def _intervals(
-    members: Sequence[ItemScore], by_name: Mapping[str, Mapping[int, float | None]], seed: int
+    columns: Mapping[str, Column], clusters_M: NDArray[np.int64], seed: int
 ) -> dict[str, Interval]:
-    columns: dict[tuple[int, ...], dict[str, list[float]]] = {}  # by the records that have them
-    for metric, values in by_name.items():
-        scored = [index for index, value in values.items() if value is not None]
-        columns.setdefault(tuple(scored), {})[metric] = [
-            value for value in values.values() if value is not None
-        ]
+    alike: dict[bytes, list[str]] = {}  # metrics by the records that have them: one draw serves all
+    for metric, column in columns.items():
+        alike.setdefault(column.scored_M.tobytes(), []).append(metric)
     found: dict[str, Interval | None] = {}
-    for indices, named in columns.items():
-        clusters = [members[index].cluster for index in indices]
-        intervals = bootstrap_intervals(list(named.values()), clusters, seed=seed)
-        found |= dict(zip(named, intervals, strict=True))
-    return {metric: interval for metric in by_name if (interval := found[metric])}
+    for metrics in alike.values():
+        scored_M = columns[metrics[0]].scored_M
+        values = [columns[metric].values_M[scored_M] for metric in metrics]
+        intervals = bootstrap_intervals(values, clusters_M[scored_M], seed=seed)
+        found |= dict(zip(metrics, intervals, strict=True))
+    return {metric: interval for metric in columns if (interval := found[metric])}
 
 
-def _groups(records: Sequence[ItemScore], has_main: bool, seed: int) -> Groups:
-    parts: dict[str, dict[str, list[ItemScore]]] = {}
-    for record in records:
+def _groups(records: Sequence[ItemScore], table: ScoreColumns, seed: int) -> Groups:
+    parts: dict[str, dict[str, list[int]]] = {}
+    for row, record in enumerate(records):
         for name, value in record.groups.items():
-            parts.setdefault(name, {}).setdefault(value, []).append(record)
+            parts.setdefault(name, {}).setdefault(value, []).append(row)
     return {
         name: {
             value: _intervals(
-                members,
-                by_metric(members, has_main, OF_GROUPS),
-                seed,
+                table.by_metric(np.array(rows), OF_GROUPS), table.clusters_N[rows], seed
             )
-            for value, members in sorted(values.items())
+            for value, rows in sorted(values.items())
         }
         for name, values in parts.items()
     }
@@ -183,58 +173,17 @@ def _difference(
     return bootstrap_difference(first, second, clusters)
 
 
-def has_main_kind(records: Sequence[ItemScore]) -> bool:
-    """Whether there are intention questions, so that `answer` is theirs alone."""
-    return any(record.kind == MAIN_KIND for record in records)
-
-
 def _splits(records: Sequence[ItemScore], name: str) -> dict[str, list[ItemScore]]:
-    splits = {name: list(records)}
+    return {
+        split: [records[row] for row in rows_M.tolist()]
+        for split, rows_M in _rows_of_splits(records, name).items()
+    }
+
+
+def _rows_of_splits(records: Sequence[ItemScore], name: str) -> dict[str, NDArray[np.int64]]:
+    splits = {name: np.arange(len(records))}
     for alignment in ALIGNMENTS:
-        members = [record for record in records if record.alignment == alignment]
-        if members:
-            splits[alignment] = members
+        rows = [row for row, record in enumerate(records) if record.alignment == alignment]
+        if rows:
+            splits[alignment] = np.array(rows)
     return splits
-
-
-def by_metric(
-    records: Sequence[ItemScore], has_main: bool, only: Sequence[str] | None = None
-) -> dict[str, dict[int, float | None]]:
-    """Metric -> number of the record -> score, metrics in the order of a table.
-
-    Args:
-        records: the records.
-        has_main: as `has_main_kind` says of all of them.
-        only: the metrics that are wanted; by default all.
-    """
-    values: dict[str, dict[int, float | None]] = {}
-    plans: dict[tuple[str | None, tuple[str, ...]], list[tuple[str, dict[int, float | None]]]] = {}
-    for index, record in enumerate(records):
-        signature = (record.kind, tuple(record.scores))  # there are few of them
-        if signature not in plans:
-            plans[signature] = [
-                (score, values.setdefault(metric, {}))
-                for score in record.scores
-                for metric in _metrics_of(score, record.kind, has_main)
-                if only is None or metric in only
-            ]
-        for score, goal in plans[signature]:
-            goal[index] = record.scores[score]
-    return dict(sorted(values.items(), key=lambda item: _rank(item[0])))
-
-
-def _metrics_of(score: str, kind: str | None, has_main: bool) -> tuple[str, ...]:
-    """The metrics that a score of a question of this kind goes into."""
-    own = score not in ("answer", "answer.alone") or not has_main or kind == MAIN_KIND
-    of_kind = score == "answer" and kind not in (None, MAIN_KIND)
-    return ((score,) if own else ()) + ((f"answer_{kind}",) if of_kind else ())
-
-
-def _rank(metric: str) -> int:
-    if metric in _ORDER:
-        return _ORDER.index(metric)
-    for rank, name in enumerate(_ORDER):
-        if name.endswith(("_", ".")) and metric.startswith(name):
-            return rank
-    # Rewards of the user's own, then what is measured and not judged.
-    return len(_ORDER) + (metric in ("truncated", "refused", "forced", "tokens"))

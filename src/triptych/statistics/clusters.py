@@ -15,8 +15,14 @@ Labels: TypeAlias = Sequence[Hashable] | NDArray[np.int64]
 """What tells the cluster of each of N values; an array holds the numbers of clusters."""
 
 
-def number_clusters(labels: Sequence[Hashable]) -> NDArray[np.int64]:
-    """The number of each label's cluster, (N,); clusters in order of first appearance."""
+def number_clusters(labels: Labels) -> NDArray[np.int64]:
+    """The number of each label's cluster, (N,); clusters in order of first appearance.
+
+    Of numbers, too: those of a part of the values begin elsewhere, and some do not occur.
+    """
+    if isinstance(labels, np.ndarray):
+        _, first, index_N = np.unique(labels, return_index=True, return_inverse=True)
+        return np.argsort(np.argsort(first))[index_N]
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.int64)
 
@@ -38,7 +44,9 @@ class Clusters:
     sizes_C: NDArray[np.float64]
 
     @classmethod
-    def of(cls, values: Sequence[float], labels: Labels | None) -> Self | None:
+    def of(
+        cls, values: Sequence[float] | NDArray[np.float64], labels: Labels | None
+    ) -> Self | None:
         """Bring values with equal labels together; None when there are no values.
 
         Args:

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from triptych.statistics.clusters import Clusters, number_clusters
+from triptych.statistics.clusters import Clusters, Labels, number_clusters
 from triptych.statistics.student import t_quantile
 
 # Cluster weights held at once: 16 MB, however many clusters there are.
@@ -96,8 +96,8 @@ def bootstrap_interval(
 
 
 def bootstrap_intervals(
-    columns: Sequence[Sequence[float]],
-    clusters: Sequence[Hashable] | None = None,
+    columns: Sequence[Sequence[float] | NDArray[np.float64]],
+    clusters: Labels | None = None,
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
@@ -106,7 +106,7 @@ def bootstrap_intervals(
 
     Args:
         columns: N finite numbers each.
-        clusters: as for `bootstrap_interval`.
+        clusters: as for `bootstrap_interval`; an array holds numbers.
         confidence: as there.
         resamples: as there.
         seed: as there.

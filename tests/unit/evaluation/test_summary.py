@@ -117,6 +117,22 @@ def test_metrics_stand_in_the_order_of_a_table() -> None:
     ]
 
 
+def test_metrics_of_one_rank_stand_in_the_order_of_their_split() -> None:
+    records = [
+        item(0, 1.0, "intention", "aligned", **{"context.b": 1.0}),
+        item(1, 1.0, "intention", "conflict", **{"context.a": 1.0}),
+        item(2, 1.0, "intention", "conflict", **{"context.b": 1.0}),
+    ]
+    summary = summarise(records).summary
+    assert list(summary["balanced"])[-2:] == ["context.b", "context.a"]
+    assert list(summary["conflict"])[-2:] == ["context.a", "context.b"]
+
+
+def test_a_score_that_is_no_number_is_not_taken_for_a_missing_one() -> None:
+    with pytest.raises(DataError, match=r"a score is NaN, among: answer, answer\.alone, context"):
+        summarise([item(0, 1.0, context=None), item(1, 1.0, context=float("nan"))])
+
+
 def test_json_form_round_trips_and_is_plain() -> None:
     summary = summarise([item(index, float(index % 2)) for index in range(6)]).summary
     text = json.dumps(summary_to_json(summary), allow_nan=False)

@@ -15,6 +15,7 @@ from triptych.statistics import (
     bootstrap_interval,
     bootstrap_intervals,
 )
+from triptych.statistics.clusters import number_clusters
 
 Draw: TypeAlias = tuple[NDArray[np.float64], NDArray[np.int64], float]
 """Values, the clip of each, and the true mean."""
@@ -151,6 +152,18 @@ def test_several_values_of_the_same_items_get_the_intervals_that_each_gets_alone
     assert bootstrap_intervals(columns, labels, 0.9, 200, seed=7) == alone
     assert bootstrap_intervals([[], []], []) == [None, None]
     assert bootstrap_intervals([], labels) == []
+
+
+def test_numbers_of_clusters_do_for_their_labels() -> None:
+    labels = ["c", "a", "c", "b", "a", "d"]
+    numbers = number_clusters(labels)
+    assert numbers.tolist() == [0, 1, 0, 2, 1, 3]
+    some = np.array([3, 1, 4, 5])  # begins elsewhere, and lacks one
+    assert number_clusters(numbers[some]).tolist() == [0, 1, 1, 2]
+    assert number_clusters(numbers[some][::-1]).tolist() == [0, 1, 1, 2]
+    values = [[0.0, 1.0, 0.5, 0.25]]
+    own = [labels[row] for row in some.tolist()]
+    assert bootstrap_intervals(values, numbers[some]) == bootstrap_intervals(values, own)
 
 
 def test_no_values_is_none() -> None:

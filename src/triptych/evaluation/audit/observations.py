@@ -8,8 +8,8 @@ from pathlib import Path
 from triptych.data.sample import ProblemType, Sample
 from triptych.evaluation.audit.conditions import Condition
 from triptych.evaluation.audit.trials import Trial
+from triptych.evaluation.columns import MAIN_KIND
 from triptych.evaluation.metrics import cluster_of
-from triptych.evaluation.summary import MAIN_KIND
 from triptych.files import Record, read_lines
 from triptych.rewards.reading import read_choice
 from triptych.stages.prompt import OPTION_LETTERS
