@@ -19,7 +19,8 @@ class OmniScorerConfig:
     batch_size: int = 8
     """Rows per optimizer step."""
     micro_batch_size: int = 4
-    """Rows per forward. The result does not depend on it, memory does."""
+    """Rows per forward. Memory depends on it, the result hardly: the loss of what is written is a
+    mean over the tokens of a forward."""
     texts_per_row: int = 8
     """Texts of one clip that are read together, in one row."""
     weight_decay: float = 0.01
