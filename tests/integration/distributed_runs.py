@@ -126,7 +126,8 @@ def both(model_folder: Path, data: Path, folder: Path) -> None:
 def rollouts(model_folder: Path, data: Path, folder: Path, bf16: bool = False) -> None:
     """GRPO on what the live model writes, which an evaluation looks at as well.
 
-    A frozen encoder is run ahead, in a thread, and activations are computed twice.
+    A frozen encoder is run ahead, in a thread, a frozen layer is that of the reference as well, and
+    activations are computed twice.
     """
     model, run = load(model_folder), RunFolder(folder)
     samples = mixed(read_samples(data))
@@ -141,7 +142,8 @@ def rollouts(model_folder: Path, data: Path, folder: Path, bf16: bool = False) -
     config = GRPOConfig(
         prompts_per_step=4, groups_per_micro_batch=1, num_generations=3, max_new_tokens=10,
         max_steps=2, learning_rate=1e-3, weights={"format": 1.0}, num_iterations=2,
-        freeze=("vision",), gradient_checkpointing=True, eval_steps=1, save_steps=1, bf16=bf16,
+        freeze=("vision", "layers.0"), gradient_checkpointing=True, eval_steps=1, save_steps=1,
+        bf16=bf16,
     )  # fmt: skip
     fit(GRPOTrainer(model, samples, {"format": letters}, config, run, evaluate=evaluate))
 

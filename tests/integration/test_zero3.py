@@ -91,6 +91,8 @@ def test_rollouts_in_half_precision_are_scored_as_they_were_written(
     assert first["kl"] == pytest.approx(0, abs=1e-5)
     for name in ("kl", "ratio", "grad_norm"):
         assert second[name] == pytest.approx(updates(one)[1][name], rel=0.2), name
+    saved = weights(tmp_path / "two" / "models" / "grpo")
+    assert {weight.dtype for weight in saved.values()} == {torch.float32}
 
 
 def updates(run: Path) -> list[dict[str, Any]]:

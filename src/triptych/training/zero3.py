@@ -11,6 +11,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple, cast
 
@@ -83,6 +84,11 @@ def shard_frozen(model: OmniModel, accelerator: Accelerator) -> None:
     config = accelerator.state.deepspeed_plugin.deepspeed_config
     names = ("zero_optimization", "bf16", "train_micro_batch_size_per_gpu")
     needed = {name: config[name] for name in names if name in config}
+    if accelerator.mixed_precision == "bf16":
+        # DeepSpeed leaves formats alone where some of the weights are shared already.
+        for weight in model.parameters():
+            if not hasattr(weight, "ds_id"):
+                weight.data = weight.data.bfloat16()
     engine, *_ = deepspeed.initialize(model=model, config=needed)
     finish(model, engine)
 
@@ -105,16 +111,19 @@ def _place(root: nn.Module, part: nn.Module) -> tuple[nn.Module, str]:
 
 
 def _hide(model: nn.Module) -> None:
-    """Leave modules where they are, but out of every list of modules and weights."""
+    """Leave modules where they are, but out of every list of modules and weights.
+
+    A thread that runs them finds them at any moment.
+    """
     for holder, name, part in _known[model].hidden:
-        del holder._modules[name]
         holder.__dict__[name] = part
+        del holder._modules[name]
 
 
 def _show(model: nn.Module) -> None:
     for holder, name, part in _known[model].hidden:
-        del holder.__dict__[name]
         holder._modules[name] = part
+        del holder.__dict__[name]
 
 
 def _gather_outside_layers(model: OmniModel, gathered_once: list[Any]) -> None:
@@ -183,15 +192,33 @@ def exact_weights(model: nn.Module, *, here: bool = True) -> Iterator[None]:
             full = full.to("cpu", formats[id(weight)]) if here else full.new_empty(0)
             whole[id(weight)] = nn.Parameter(full, weight.requires_grad)
         module._parameters[name] = whole[id(weight)]
+    # Those of hidden modules stay as they are, for a thread may use them.
+    hooks = [
+        part.register_state_dict_post_hook(partial(_in_own_formats, formats))
+        for _, _, part in _known[model].hidden
+    ]
     try:
         yield
     finally:
+        for hook in hooks:
+            hook.remove()
         for module, name, weight in shares:
             module._parameters[name] = weight
         _hide(model)
         if here:
             for weight in {id(weight): weight for _, _, weight in shares}.values():
                 _set(weight, whole[id(weight)].data)
+
+
+def _in_own_formats(
+    formats: Mapping[int, torch.dtype],
+    module: nn.Module,
+    state: dict[str, Any],
+    prefix: str,
+    metadata: Any,
+) -> None:
+    for name, weight in module.named_parameters():
+        state[f"{prefix}{name}"] = weight.detach().to(formats[id(weight)])
 
 
 def _is_here(weight: Any) -> bool:
