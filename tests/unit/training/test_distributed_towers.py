@@ -4,10 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.utils import DistributedType
 from torch import Tensor
 
 from tests.subject import Subject
-from triptych.data.sample import Sample
+from triptych.data.sample import MediaKind, Sample
 from triptych.models import OmniModel
 from triptych.models.idle_towers import smallest_media, towers_in
 from triptych.models.packing import PackedBatch, pack
@@ -25,6 +26,7 @@ class Processes(SimpleNamespace):
     """Several processes; the others have `more` of what is added up."""
 
     device = torch.device("cpu")
+    distributed_type = DistributedType.MULTI_GPU
 
     def reduce(self, row: Tensor, how: str) -> Tensor:
         assert how == "sum"
@@ -91,6 +93,32 @@ def test_no_tower_runs_in_vain(
         batches.append(batch(tiny, samples[0], media=True))
     duty.begin_step(batches, 1)
     assert not duty.idle(batches[0])
+
+
+def test_with_deepspeed_gradients_come_in_the_same_order_everywhere(
+    tiny: OmniModel, samples: list[Sample]
+) -> None:
+    kind = DistributedType.DEEPSPEED
+    duty = TowerDuty(tiny, Processes(num_processes=2, more=[5, 1, 1], distributed_type=kind))
+    sound = samples[0].model_copy(
+        update={"media": tuple(m for m in samples[0].media if m.kind is MediaKind.AUDIO)}
+    )
+    of_towers = tuple(tiny.family.towers.values())
+    seen: list[str] = []
+    for name, weight in tiny.thinker.named_parameters():
+        if name.startswith(of_towers):
+            weight.register_post_accumulate_grad_hook(lambda _, name=name: seen.append(name))
+    orders = []
+    for sample, media in ((samples[0], False), (samples[0], True), (sound, True)):
+        one = batch(tiny, sample, media=media)
+        duty.begin_step([one], 7)
+        idle = duty.idle(one)
+        assert list(idle) == ["audio", "image"], "those that it has media for as well"
+        tiny(**one.model_inputs(), idle=idle).logps_N.sum().backward()
+        orders.append(tuple(seen))
+        seen.clear()
+    assert orders[0]
+    assert len(set(orders)) == 1
 
 
 def test_a_frozen_tower_is_not_run(tiny: OmniModel, samples: list[Sample]) -> None:
