@@ -23,11 +23,13 @@ COVERING = (
 COVERING_AT_FIRST = "tests/unit/stages/"
 
 
-def pytest_configure(config: pytest.Config) -> None:
+@pytest.hookimpl(trylast=True)  # when coverage has begun: it counts the lines of imports, too
+def pytest_sessionstart(session: pytest.Session) -> None:
     """The process that only hands out tests to others needs none of the libraries of fixtures.
 
     They take seconds to import, for which its workers would wait.
     """
+    config = session.config
     if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
         config.pluginmanager.import_plugin("tests.fixtures")
 
