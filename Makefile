@@ -63,7 +63,7 @@ test-slow: $(INSTALLED_TEST) $(INSTALLED_PEERS) $(INSTALLED_OLDEST)  ## All test
 	$(MAKE) test-verl
 
 # Apart: where DeepSpeed can be imported, every run of a Trainer imports it.
-test-zero3: $(INSTALLED_TEST) $(INSTALLED_DEEPSPEED)  ## The tests of ZeRO-3, with DeepSpeed, in two processes (6 minutes)
+test-zero3: $(INSTALLED_TEST) $(INSTALLED_DEEPSPEED)  ## The tests of ZeRO-3, with DeepSpeed, in two processes (6 to 10 minutes)
 	OMP_NUM_THREADS=1 PYTHONPATH="$(DEEPSPEED)" $(VENV)/bin/python -m pytest -m slow tests/integration/test_zero3.py
 
 # Without tests/fixtures.py, which loads models: they need a newer transformers than verl has.
