@@ -40,7 +40,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DELETE_ON_ERROR:
 
 help:  ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  make demo OUT=DIR SEED=N   chooses the run folder ($(OUT)) and the seed ($(SEED))"
 	@echo "  make PYTHON=python3.12 ... chooses the Python that .venv is made from ($(PYTHON))"
