@@ -60,6 +60,7 @@ def run(config: GenerateConfig) -> None:
     from triptych.generation import SamplingConfig
     from triptych.generation.completions import weights_digest, write_completions
     from triptych.generation.local import LocalEngine
+    from triptych.models.screening import screen
     from triptych.origin import check_origin
 
     ranks = launched_ranks(config.device)
@@ -70,9 +71,13 @@ def run(config: GenerateConfig) -> None:
     model.requires_grad_(False)  # its media encoders then run once for all questions about a clip
     skips = FileSkips(config.out.with_name(f"{config.out.name}.skipped.jsonl"))
     samples = usable_samples(
-        samples, config, model.encoder.outcomes, skips, resume=config.out.exists(),
+        samples,
+        config,
+        lambda samples: screen(model, samples, lambda _: config.max_new_tokens),
+        skips,
+        resume=config.out.exists(),
         ranks=ranks,
-    )  # fmt: skip
+    )
     sampling = SamplingConfig(
         max_new_tokens=config.max_new_tokens,
         temperature=config.temperature,

@@ -245,14 +245,14 @@ class LoadedEngine:
     Attributes:
         engine: is asked.
         model: in this process; None where a server answers.
-        outcomes: for samples in order, a MediaError for each whose media cannot be used.
+        outcomes: for samples in order, an error for each that cannot be asked.
         sampling: greedy, as the settings say.
         origin: what completions are made from, for `evaluate`.
     """
 
     engine: "Engine | AnswerEngine"
     model: "OmniModel | None"
-    outcomes: "Callable[[Iterable[Sample]], Iterable[object]]"
+    outcomes: "Callable[[Sequence[Sample]], Iterable[object]]"
     sampling: SamplingConfig
     origin: Mapping[str, Any]
     resources: ExitStack
@@ -293,12 +293,17 @@ def load_engine(config: EngineConfig, questions: Questions) -> LoadedEngine:
 
     from triptych.generation.completions import weights_digest
     from triptych.generation.local import LocalEngine
+    from triptych.models.screening import screen
 
     model = load_model(config, messages=messages)
     model.requires_grad_(False)  # its media encoders then run once for all questions about a clip
     origin = {**origin_of(config), "weights_sha256": weights_digest(model)}
     engine = LocalEngine(model, max_sequences=config.batch_size)
-    return LoadedEngine(engine, model, model.encoder.outcomes, sampling, origin, resources)
+
+    def outcomes(samples: "Sequence[Sample]") -> "Iterator[object]":
+        return screen(model, samples, lambda _: sampling.max_new_tokens)
+
+    return LoadedEngine(engine, model, outcomes, sampling, origin, resources)
 
 
 def origin_of(config: EngineConfig) -> dict[str, Any]:
@@ -350,8 +355,8 @@ def folder_to_go_on_with(config: Any, free: Collection[str], done: str) -> "RunF
 
 def _decoded(
     pool: "DecodePool", budget: MediaBudget
-) -> "Callable[[Iterable[Sample]], Iterator[object]]":
-    def outcomes(samples: "Iterable[Sample]") -> Iterator[object]:
+) -> "Callable[[Sequence[Sample]], Iterator[object]]":
+    def outcomes(samples: "Sequence[Sample]") -> Iterator[object]:
         for sample in samples:
             try:
                 yield pool.decode(sample.media, budget)

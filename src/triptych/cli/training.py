@@ -77,6 +77,7 @@ def measure_on(
     """
     from triptych.evaluation.runner import evaluate
     from triptych.generation.local import LocalEngine
+    from triptych.models.screening import screen
     from triptych.training.validation import Scoring
 
     scoring = scoring or Scoring.by_rule()
@@ -89,7 +90,7 @@ def measure_on(
                 usable_samples(
                     samples,
                     policy,
-                    model.encoder.outcomes,
+                    lambda samples: screen(model, samples, lambda _: sampling.max_new_tokens),
                     skips,
                     resume=True,
                     ranks=current_ranks(),

@@ -39,6 +39,7 @@ from triptych.data.sample import Sample
 from triptych.errors import ConfigError, TriptychError
 from triptych.models.omni import OmniModel
 from triptych.models.prompt import Prompt
+from triptych.models.screening import screen
 from triptych.runs import RunFolder
 from triptych.training.averages import Averages
 from triptych.training.checkpoints import (
@@ -218,7 +219,7 @@ class StageTrainer(DistributedTrainer):
         used = usable_samples(
             self.train_dataset.samples,
             self._policy,
-            self._outcomes,
+            lambda samples: screen(self.omni, samples, self.completion_tokens),
             RunSkips(self.run, self.phase),
             resume=resume,
             ranks=Ranks(
@@ -234,18 +235,6 @@ class StageTrainer(DistributedTrainer):
         self.began = Began(
             len(used), layout.per_step, layout.repeats, self.args.seed, self._first_weights
         )
-
-    def _outcomes(self, samples: Sequence[Sample]) -> Iterator[object]:
-        """For each sample whether it can be used: an error, or something else."""
-        for sample, outcome in zip(samples, self.omni.encoder.outcomes(samples), strict=True):
-            if isinstance(outcome, Prompt):
-                try:
-                    tokens, behind = len(outcome.input_ids), self.completion_tokens(sample)
-                    self.omni.check_length(tokens, behind, sample.id)
-                except ConfigError as error:
-                    yield error
-                    continue
-            yield outcome
 
     @abstractmethod
     def completion_tokens(self, sample: Sample) -> int:
