@@ -98,6 +98,16 @@ class PromptEncoder:
         self._kept = KeptFeatures(cache, processor, family, budget) if cache else None
         self._prefetcher: Prefetcher[_Begun] | None = None
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "PromptEncoder":
+        """For the copy of a model. Decode workers and the cache on disk are shared."""
+        copied = memo[id(self)] = copy.copy(self)
+        copied._thinker = copy.deepcopy(self._thinker, memo)
+        copied._processor = copy.deepcopy(self._processor, memo)
+        copied._towers = FrozenTowers(copied._thinker, self._family)
+        copied._cache, copied._used = OrderedDict(), 0
+        copied._prefetcher = None
+        return copied
+
     @property
     def budget(self) -> MediaBudget:
         """How much of each media item is decoded."""

@@ -1,5 +1,6 @@
 """The model reads every modality, in the forward that trains it, and loads from real folders."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -70,11 +71,11 @@ def test_saved_and_loaded_is_the_same_model(
     tiny: OmniModel, samples: list[Sample], tmp_path: Path
 ) -> None:
     tiny.save_pretrained(tmp_path / "copy")
-    copy = OmniModel.from_pretrained(tmp_path / "copy", budget=MediaBudget(fps=4.0))
-    assert copy.tokenizer.get_vocab() == tiny.tokenizer.get_vocab()
-    ours, theirs = packed_reference(tiny, samples[0]), packed_reference(copy, samples[0])
+    loaded = OmniModel.from_pretrained(tmp_path / "copy", budget=MediaBudget(fps=4.0))
+    assert loaded.tokenizer.get_vocab() == tiny.tokenizer.get_vocab()
+    ours, theirs = packed_reference(tiny, samples[0]), packed_reference(loaded, samples[0])
     assert ours.input_ids_L.equal(theirs.input_ids_L)
-    assert logps(copy, theirs).equal(logps(tiny, ours))
+    assert logps(loaded, theirs).equal(logps(tiny, ours))
 
 
 def test_loads_the_thinker_out_of_a_full_checkpoint(
@@ -265,3 +266,21 @@ class TestErrors:
         long = samples[0].model_copy(update={"media": (audio.model_copy(update={"path": path}),)})
         with pytest.raises(MediaError, match="longer than the 4 s that this model takes"):
             tiny.encode(long)
+
+
+def test_a_copy_is_a_model_of_its_own(tiny: OmniModel, samples: list[Sample]) -> None:
+    tiny.freeze(["vision", "audio"])
+    (embedded,) = tiny.encoder.encode_all(samples[:1], embed=True)
+    before = logps(tiny, packed_reference(tiny, samples[0]))
+    copied = copy.deepcopy(tiny)
+    with torch.no_grad():
+        for weight in tiny.parameters():
+            weight.add_(1)
+    assert logps(copied, packed_reference(copied, samples[0])).equal(before)
+    (again,) = copied.encoder.encode_all(samples[:1], embed=True)
+    assert again is not embedded
+    assert again.features.keys() == embedded.features.keys()
+    assert all(value.equal(embedded.features[name]) for name, value in again.features.items())
+    kept = tiny.encoder.encode(samples[0])
+    copied.encoder.clear_cache()
+    assert tiny.encoder.encode(samples[0]) is kept
