@@ -12,7 +12,7 @@ from benchmarks.gpu_report import within_noise
 from benchmarks.harness import MedianInterval, Spread, figure
 from benchmarks.plan import named
 from benchmarks.plan_run import Case
-from benchmarks.update import Shape
+from benchmarks.update import MOST_MEMORY, WANTED_OF_TOKENS, Shape
 
 Record: TypeAlias = dict[str, Any]
 
@@ -132,9 +132,26 @@ def _score(record: Record) -> Iterator[Row]:
 def _update(record: Record) -> Iterator[Row]:
     for one in record["runs"]:
         shape = f"hidden {one['hidden_size']}, {Shape(**one['shape'])}"
-        ideal = f"; tokens alone {one['token_ideal']:.2f}"
-        yield Row(f"naive / shared: {shape}", _interval(one["ratio"]["prefix"]) + ideal)
-        yield Row(f"naive / under a mask: {shape}", _interval(one["ratio"]["mask"]))
+        ratio, peaks = one["ratio"], one["peak_mib"]
+        yield at_least(
+            f"naive / shared: {shape}",
+            f"{_interval(ratio['prefix'])}; all multiply-adds {one['arithmetic_ideal']:.2f}",
+            ratio["prefix"],
+            round(WANTED_OF_TOKENS * one["token_ideal"], 3),
+        )
+        yield Row(f"naive / under a mask: {shape}", _interval(ratio["mask"]))
+        peak = peaks["prefix"] / peaks[f"naive {one['shape']['completions']}"]
+        yield at_most(
+            f"peak of shared / naive at once: {shape}",
+            f"{peak:.2f}",
+            {"low": peak, "high": peak},
+            MOST_MEMORY,
+        )
+
+
+def _update_peer(record: Record) -> Iterator[Row]:
+    shape = f"hidden {record['hidden_size']}, {Shape(**record['shape'])}"
+    yield Row(f"prefix-grouper / shared: {shape}", _interval(record["ratio"]["prefix-grouper"]))
 
 
 def _slopes(record: Record) -> Iterator[Row]:
@@ -216,6 +233,7 @@ def _gpu(record: Record) -> Iterator[Row]:
 BENCHMARKS = (
     Benchmark("step", "a whole step of GRPO, beside TRL's and beside no sharing", _step),
     Benchmark("update", "an update that shares its prompt, beside one that does not", _update),
+    Benchmark("update_peer", "the same, beside prefix-grouper", _update_peer),
     Benchmark("slopes", "the same, as prompts, groups and completions grow", _slopes),
     Benchmark("rollout", "a group of completions, beside its prompt run for each", _rollout),
     Benchmark(

@@ -14,7 +14,7 @@ The head runs on the states that predict completion tokens in all of them. Times
 one thread, compared with the fastest naive micro-batch, round by round. Two ideals stand beside the
 ratio: of the tokens that pass the layers, G(P+C) / (P+GC), and of all multiply-adds. The second is
 lower where attention counts for much, since a completion has to look at the whole prompt, shared or
-not.
+not: it can be below what is wanted, 90% of the first.
 
 Memory is the most that a process held during one forward and backward, beyond what it held before;
 each way in a process of its own, naive with all rows at once (Linux).
@@ -51,6 +51,10 @@ from triptych.models.tiny import TinyConfig, build_processor, build_thinker, bui
 HIDDEN_SIZES = (256, 512)
 HEAD_SIZE = 64
 MICRO_BATCHES = (1, 2, 4, 8)
+WANTED_OF_TOKENS = 0.9
+"""Of the token ideal."""
+MOST_MEMORY = 0.5
+"""Of the peak of naive with all rows at once."""
 
 Record: TypeAlias = dict[str, Any]
 
