@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from triptych.data.detect import detect
-from triptych.data.media import MediaBudget, decode_audio, decode_image, decode_video
+from triptych.data.media import MediaBudget, decode_audio, decode_image, decode_video, write
 from triptych.data.media.write import write_audio, write_video
 from triptych.data.sample import Media, MediaKind, Sample, read_samples
 from triptych.errors import MediaError
@@ -37,6 +37,19 @@ def test_a_video_is_read_as_it_was_written(tmp_path: Path, count: int, seconds: 
     assert np.abs(video.frames[:, :, :61].astype(int) - frames).mean() < 2
     assert detect(path) == (VIDEO,)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_video_has_the_same_bytes_on_every_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8)
+    frames = np.stack([noise[shift : shift + 56, :56] for shift in (0, 3, 1, 9, 4)])
+    found = set()
+    for instructions in ({}, {}, {}, {"x264-params": "asm=0"}):
+        monkeypatch.setattr(write, "_X264", {**write._X264, **instructions})
+        write_video(tmp_path / "film.mp4", frames, 4.0)
+        found.add((tmp_path / "film.mp4").read_bytes())
+    assert len(found) == 1
 
 
 def test_a_sound_is_read_as_it_was_written(tmp_path: Path) -> None:
