@@ -22,7 +22,7 @@ def marked(path: Path) -> object:
     return pytest.param(path, id=name, marks=[] if name == FAST else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("path", map(marked, RECIPES))
+@pytest.mark.parametrize("path", [marked(recipe) for recipe in RECIPES])
 def test_a_recipe_trains_a_tiny_twin(
     path: Path,
     tiny_folder: Path,

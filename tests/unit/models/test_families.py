@@ -334,7 +334,7 @@ def test_the_disk_keeps_what_was_made_of_media(subject: Subject, tmp_path: Path)
         assert len(list(cache.folder.glob("*.safetensors"))) == len(subject.mixed) - 1
 
 
-@pytest.mark.parametrize("name", map(family_parameter, FAMILIES))
+@pytest.mark.parametrize("name", [family_parameter(family) for family in FAMILIES])
 def test_the_same_seed_builds_the_same_folder(
     name: str, family_folders: FamilyFolders, tmp_path: Path
 ) -> None:
