@@ -6,6 +6,7 @@ which nothing differs are no tests: flipping signs can show nothing there, whate
 leaving them out of the family makes no false claim likelier (Tarone 1990).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -45,7 +46,8 @@ class Verdict(StrEnum):
     NOT_TOLD_APART = "cannot be told apart"
     SAME = "the same on every question"
     TOO_FEW = "too few clips to tell"
-    """Even if every clip spoke for the same run, it would not do for so many tests."""
+    """Even if every clip spoke for the same run, it would not do for so many tests; or only a
+    difference as large as all that scores can differ by would do."""
 
 
 @dataclass(frozen=True)
@@ -123,29 +125,39 @@ def count_tests(pairing: Pairing) -> int:
 def _row(two: Paired, test: SignFlips, p_holm: float, num_tests: int, seed: int) -> Row:
     difference = bootstrap_difference(two.second, two.first, two.clusters, seed=seed)
     assert difference is not None  # what is paired holds a question at least
+    # At the level that a difference must reach if it is the only one: no promise too much.
+    detectable = detectable_difference(
+        two.differences, two.clusters, power=POWER, alpha=ALPHA / num_tests
+    )
     binary = {*two.first, *two.second} <= {0.0, 1.0}
     return Row(
         paired=two,
         difference=difference,
         test=test,
         p_holm=p_holm,
-        # At the level that a difference must reach if it is the only one: no promise too much.
-        detectable=detectable_difference(
-            two.differences, two.clusters, power=POWER, alpha=ALPHA / num_tests
-        ),
+        detectable=detectable,
         mcnemar=mcnemar_test(two.first, two.second) if binary else None,
-        verdict=_verdict(two, difference.mean, p_holm, num_tests),
+        verdict=_verdict(two, difference.mean, p_holm, num_tests, detectable),
     )
 
 
-def _verdict(two: Paired, difference: float, p_holm: float, num_tests: int) -> Verdict:
+def _verdict(
+    two: Paired, difference: float, p_holm: float, num_tests: int, detectable: float | None
+) -> Verdict:
     if p_holm <= ALPHA:
         return _direction(two.metric, difference)
     if not two.differ:
         return Verdict.SAME
     if num_tests * 2.0 ** (1 - two.num_clusters) > ALPHA:
         return Verdict.TOO_FEW
+    if detectable is not None and detectable >= _range([*two.first, *two.second]):
+        return Verdict.TOO_FEW
     return Verdict.NOT_TOLD_APART
+
+
+def _range(scores: Sequence[float]) -> float:
+    """The most that two scores can differ by: 1, or what is seen where they are no shares."""
+    return max(1.0, max(scores) - min(scores))
 
 
 def _direction(metric: str, difference: float) -> Verdict:

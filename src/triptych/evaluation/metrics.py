@@ -118,9 +118,12 @@ def score_items(
 
 
 def cluster_of(sample: Sample) -> str:
-    """What questions must share to be resampled together."""
-    if "clip" in sample.extra:
-        return str(sample.extra["clip"])
+    """What questions must share to be resampled together.
+
+    It is the field `clip` of the data, else the first media file, else the question itself.
+    """
+    if (clip := label_of(sample, "clip")) is not None:
+        return clip
     return str(sample.media[0].path) if sample.media else sample.id
 
 

@@ -36,12 +36,14 @@ class Clusters:
         n: how many values there are.
         sums_C: sum of the values of each cluster, in order of first appearance.
         sizes_C: number of its values.
+        binary: whether each value is 0 or 1, so that the mean may be a share.
     """
 
     mean: float
     n: int
     sums_C: NDArray[np.float64]
     sizes_C: NDArray[np.float64]
+    binary: bool
 
     @classmethod
     def of(
@@ -65,11 +67,13 @@ class Clusters:
         if not len(values_N):
             return None
         mean = float(values_N.mean())
+        binary = bool(((values_N == 0.0) | (values_N == 1.0)).all())
         if labels is None:
-            return cls(mean, len(values_N), values_N, np.ones_like(values_N))
+            return cls(mean, len(values_N), values_N, np.ones_like(values_N), binary)
         index_N = labels if isinstance(labels, np.ndarray) else number_clusters(labels)
         sums_C = np.bincount(index_N, weights=values_N).astype(np.float64)
-        return cls(mean, len(values_N), sums_C, np.bincount(index_N).astype(np.float64))
+        sizes_C = np.bincount(index_N).astype(np.float64)
+        return cls(mean, len(values_N), sums_C, sizes_C, binary)
 
     @property
     def count(self) -> int:

@@ -134,6 +134,24 @@ def test_six_clips_may_tell_and_need_not() -> None:
     assert row.verdict is Verdict.NOT_TOLD_APART
 
 
+@pytest.mark.parametrize(("unit", "metric"), [(1.0, "context"), (100.0, "tokens")])
+def test_no_difference_is_promised_that_scores_cannot_have(unit: float, metric: str) -> None:
+    """Nine clips and six rows: a ninth of the level, for which all of the range would be needed."""
+    first, second = (
+        {name: [unit * value for value in random_answers(seed + at, 0.5, 9)]
+         for seed, name in enumerate((metric, *"uvwxy"))}
+        for at in (0, 6)
+    )  # fmt: skip
+    runs = [answers([1.0] * 9, **scores) for scores in (first, second)]
+    rows = compare_runs(pair_runs(runs, metrics=[metric, *"uvwxy"]))
+    assert len(rows) == 6
+    for row in rows:
+        assert row.detectable is not None
+        too_few = row.detectable >= unit
+        assert row.verdict is (Verdict.TOO_FEW if too_few else Verdict.NOT_TOLD_APART)
+    assert {row.verdict for row in rows} == {Verdict.TOO_FEW, Verdict.NOT_TOLD_APART}
+
+
 def test_more_rows_demand_more_of_each() -> None:
     """Six clips are enough for one row, not for two."""
     pairing = pair_runs(

@@ -178,7 +178,9 @@ def test_truncation_and_length_are_recorded() -> None:
 
 def test_clusters_are_clips_else_media_else_the_sample() -> None:
     assert cluster_of(make_sample()) == "a"
+    assert cluster_of(make_sample(extra={"clip": 1})) == "1"
     assert cluster_of(make_sample(extra={})) == "/data/a.mp4"
+    assert cluster_of(make_sample(extra={"clip": None})) == "/data/a.mp4"
     assert cluster_of(make_sample(extra={}, media=())) == "q1"
 
 

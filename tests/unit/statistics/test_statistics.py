@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -57,6 +57,22 @@ def _unequal(rng: np.random.Generator, clips: int) -> Draw:
     return (rng.random(len(labels)) < rates_C[labels]).astype(float), labels, 0.6
 
 
+def _share(share: float, questions: int = 1, alike: float = 0.0) -> Simulate:
+    """Right answers, of which two to one clip correlate by ``alike``."""
+
+    def simulate(rng: np.random.Generator, clips: int) -> Draw:
+        spread = (1 - alike) / alike if alike else 0.0
+        rates_C = (
+            rng.beta(share * spread, (1 - share) * spread, size=clips)
+            if alike
+            else np.full(clips, share)
+        )
+        values = (rng.random((clips, questions)) < rates_C[:, None]).astype(float).ravel()
+        return values, np.repeat(np.arange(clips), questions), share
+
+    return simulate
+
+
 def _coverage(
     simulate: Simulate, clips: int, trials: int, *, clustered: bool = True, resamples: int = 400
 ) -> float:
@@ -95,6 +111,81 @@ def test_few_clips_widen_the_interval_enough(simulate: Simulate) -> None:
     assert 0.935 <= _coverage(simulate, clips=12, trials=1000) <= 0.98
 
 
+@pytest.mark.parametrize(
+    ("share", "clips", "questions", "alike"),
+    [
+        *((0.9, 12, 1, 0.0), (0.95, 20, 1, 0.0), (0.02, 50, 1, 0.0), (0.99, 200, 1, 0.0)),
+        *((0.9, 12, 5, 0.3), (0.02, 50, 5, 0.3), (0.98, 100, 5, 0.6)),
+    ],
+)
+def test_intervals_of_shares_near_0_and_1_are_wide_enough(
+    share: float, clips: int, questions: int, alike: float
+) -> None:
+    """Percentiles hold the truth in 64 to 88% here."""
+    assert _coverage(_share(share, questions, alike), clips, trials=300, resamples=200) >= 0.92
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clips", [12, 20, 50, 100, 200])
+@pytest.mark.parametrize(
+    ("questions", "alike"), [(1, 0.0), (5, 0.0), (5, 0.3), (5, 0.6), (20, 0.2)]
+)
+def test_95_percent_intervals_of_shares_hold_the_truth_in_93_percent_at_least(
+    questions: int, alike: float, clips: int
+) -> None:
+    for share in (0.5, 0.8, 0.9, 0.95, 0.98, 0.99):
+        held = _coverage(_share(share, questions, alike), clips, trials=2000, resamples=1000)
+        print(f"{questions} questions, alike {alike}, {clips} clips, {share}: held in {held:.1%}")
+        assert held >= 0.925, share  # 2,000 draws tell 93% to within a percent
+
+
+def test_what_did_not_occur_may_still_occur() -> None:
+    """Exact binomial ends, as no resampling gives them: 0.025 ** (1 / n)."""
+    assert _interval([1.0, 1.0]).low == pytest.approx(0.025 ** (1 / 2))
+    assert _interval([1.0] * 12).low == pytest.approx(0.025 ** (1 / 12))
+    assert _interval([0.0] * 12).high == pytest.approx(1 - 0.025 ** (1 / 12))
+    assert _interval([1.0] * 12, confidence=0.9).low == pytest.approx(0.05 ** (1 / 12))
+    # Five questions of a clip may always agree: they count as one.
+    assert _interval([1.0] * 60, [n // 5 for n in range(60)]).low == _interval([1.0] * 12).low
+    assert (_interval([1.0] * 12).high, _interval([0.0] * 12).low) == (1.0, 0.0)
+
+
+def test_clips_that_are_all_half_right_may_still_differ() -> None:
+    interval = _interval([0.0, 1.0] * 4, [n // 2 for n in range(8)])
+    assert _width(interval) > 0.8
+
+
+def test_a_share_of_many_successes_and_failures_is_resampled() -> None:
+    """As any other mean: one value that is no share makes no difference worth the name."""
+    values = [0.0, 1.0] * 60
+    almost = [1e-9, *values[1:]]
+    assert _interval(values).to_dict() == pytest.approx(_interval(almost).to_dict(), abs=1e-7)
+
+
+def test_differences_are_no_shares() -> None:
+    """All are 0, or 1: that says nothing of how far below 0 others may lie."""
+    for gain in (0.0, 1.0):
+        difference = bootstrap_difference([gain] * 12, [0.0] * 12)
+        assert difference is not None
+        assert (difference.low, difference.high) == (gain, gain)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=40),
+    st.sampled_from([0.5, 0.95, 0.99]),
+)
+def test_intervals_of_shares_hold_them_and_stay_within_0_and_1(
+    items: list[tuple[bool, int]], confidence: float
+) -> None:
+    values, labels = [float(right) for right, _ in items], [label for _, label in items]
+    interval = _interval(values, labels, confidence, resamples=100)
+    assert interval == _interval(values, labels, confidence, resamples=100)
+    if interval.low is not None:
+        assert interval.high is not None
+        assert 0.0 <= interval.low <= interval.mean <= interval.high <= 1.0
+
+
 def test_ignoring_clusters_undercovers() -> None:
     assert _coverage(_accuracies, clips=40, trials=200, clustered=False) < 0.85
 
@@ -116,6 +207,18 @@ def test_duplicating_items_adds_no_certainty_when_clustered() -> None:
     assert _width(clustered) == pytest.approx(_width(once), rel=1e-9)
     assert _width(copied) < 0.65 * _width(clustered)
     assert clustered.n == 200
+
+
+@pytest.mark.parametrize("questions", [1, 3])
+def test_asking_everything_twice_adds_no_certainty_of_a_share(questions: int) -> None:
+    rng = np.random.default_rng(3)
+    for share in (0.05, 0.3, 0.9):
+        values = (rng.random(12 * questions) < share).astype(float).tolist()
+        labels = [n // questions for n in range(12 * questions)]
+        once, twice = _interval(values, labels), _interval(values * 2, labels * 2)
+        assert (twice.mean, twice.low, twice.high) == pytest.approx(
+            (once.mean, once.low, once.high), abs=1e-9
+        )
 
 
 def test_deterministic_per_seed() -> None:
@@ -164,6 +267,12 @@ def test_numbers_of_clusters_do_for_their_labels() -> None:
     values = [[0.0, 1.0, 0.5, 0.25]]
     own = [labels[row] for row in some.tolist()]
     assert bootstrap_intervals(values, numbers[some]) == bootstrap_intervals(values, own)
+
+
+def test_an_interval_knows_how_many_clusters_it_rests_on() -> None:
+    assert _interval([0.0, 1.0, 0.5, 0.2], ["a", "a", "b", "c"]).clusters == 3
+    assert _interval([0.0, 1.0], ["a", "a"]).clusters == 1
+    assert _interval([0.0, 1.0]).clusters == 2
 
 
 def test_no_values_is_none() -> None:
@@ -217,6 +326,7 @@ def test_unpaired_lengths_are_refused() -> None:
 )
 def test_ends_lie_within_the_values(items: list[tuple[float, int]]) -> None:
     values = [value for value, _ in items]
+    assume(not {*values} <= {0.0, 1.0})  # of a share it is also known what did not occur
     interval = _interval(values, [label for _, label in items], resamples=50)
     slack = 1e-9 * max(1.0, *(abs(value) for value in values))
     assert min(values) - slack <= interval.mean <= max(values) + slack
@@ -228,6 +338,7 @@ def test_ends_lie_within_the_values(items: list[tuple[float, int]]) -> None:
 def test_json_round_trip() -> None:
     interval = _interval([0.0, 1.0, 1.0])
     assert Interval.from_dict(interval.to_dict()) == interval
+    assert "clusters" not in interval.to_dict()
     alone = _interval([1.0])
     assert alone.to_dict() == {"mean": 1.0, "low": None, "high": None, "n": 1}
     assert Interval.from_dict(alone.to_dict()) == alone

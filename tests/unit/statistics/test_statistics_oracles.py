@@ -14,6 +14,7 @@ from triptych.statistics import (
     sign_flip_test,
 )
 from triptych.statistics.clusters import Clusters
+from triptych.statistics.shares import beta_quantile, near_end
 from triptych.statistics.student import t_quantile
 
 stats: Any = pytest.importorskip("scipy.stats")
@@ -25,6 +26,46 @@ def test_quantiles_of_students_t(df: int) -> None:
     ours = [t_quantile(p, df) for p in shares]
     assert ours == pytest.approx(stats.t.ppf(shares, df), rel=1e-9)
     assert t_quantile(0.5, df) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_quantiles_of_beta() -> None:
+    """To within 1e-11, for parameters from a thousandth to a hundred thousand."""
+    rng = np.random.default_rng(0)
+    small, large = 10.0 ** rng.uniform(-3, 1, size=50), 10.0 ** rng.uniform(-3, 5, size=50)
+    for a, b in [*zip(small, large, strict=True), *zip(large, small + 1.0, strict=True)]:
+        shares = (1e-5, 0.025, 0.5, 0.975)
+        ours = [beta_quantile(p, a, b) for p in shares]
+        assert ours == pytest.approx(stats.beta.ppf(shares, a, b), abs=1e-11)
+
+
+@pytest.mark.parametrize("right", [0, 1, 3, 11, 12])
+def test_a_share_of_values_that_are_as_good_as_independent(right: int) -> None:
+    """Clopper-Pearson with the number of clusters that n - 1 in the standard error leaves."""
+    totals = Clusters.of([1.0] * right + [0.0] * (12 - right), None)
+    assert totals is not None
+    n = 12 if right in (0, 12) else 11
+    mean = right / 12
+    exact = [
+        stats.beta.ppf(0.025, n * mean, n - n * mean + 1) if right else 0.0,
+        stats.beta.ppf(0.975, n * mean + 1, n - n * mean) if right < 12 else 1.0,
+    ]
+    assert near_end(totals, 0.95) == pytest.approx(exact, abs=1e-11)
+
+
+def test_a_share_of_values_in_clusters() -> None:
+    """Korn and Graubard's effective size, with one more cluster to estimate it from."""
+    labels = np.repeat(np.arange(15), [1, 2, 3, 4, 5] * 3)
+    values = np.isin(np.arange(45), (10, 11, 40, 41)).astype(float)  # two of each of two clips
+    totals = Clusters.of(values.tolist(), labels.tolist())
+    assert totals is not None
+    assert totals.standard_error is not None
+    effect = totals.standard_error**2 / (values.mean() * (1 - values.mean())) * 45
+    assert 1 < effect < 3
+    effect = (2 * effect + 45 / 15) / 3  # two clips tell it; one more, of the mean size, agrees
+    n = 45 / effect
+    x = n * values.mean()
+    exact = stats.beta.ppf(0.025, x, n - x + 1), stats.beta.ppf(0.975, x + 1, n - x)
+    assert near_end(totals, 0.95) == pytest.approx(exact, abs=1e-11)
 
 
 def test_standard_error_of_clusters_of_unequal_size() -> None:

@@ -10,19 +10,25 @@ sample
 
 Of several, one is drawn, by a seed and the ids of the samples: their order, and how many of them
 are asked about, change nothing.
+
+Shapes: P samples of the pool.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from triptych.data.sample import MediaKind, ProblemType, Sample
 from triptych.evaluation.audit.conditions import SEEN, has_options
 from triptych.evaluation.metrics import cluster_of
 from triptych.rewards.words import normalise
 from triptych.stages.prompt import OPTION_LETTERS
+
+_Fact: TypeAlias = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -43,41 +49,71 @@ class Donors:
     """Finds donors among samples.
 
     Args:
-        pool: the samples; their order does not matter.
+        pool: P samples; their order does not matter.
         seed: of the draw.
     """
 
     def __init__(self, pool: Sequence[Sample], seed: int = 0) -> None:
         self._pool = sorted(pool, key=lambda sample: sample.id)
-        self._clusters = [cluster_of(sample) for sample in self._pool]
-        self._answers = [answer_text(sample) for sample in self._pool]
         self._seed = seed
+        # Which samples a fact is true of: to read every sample anew for every other one takes long.
+        members: dict[_Fact, list[int]] = {}
+        for index, sample in enumerate(self._pool):
+            for fact in _facts(sample):
+                members.setdefault(fact, []).append(index)
+        self._members = {fact: np.array(indices) for fact, indices in members.items()}
 
     def find(self, sample: Sample, kinds: frozenset[MediaKind]) -> Donor | None:
         """The donor of a sample's media of these kinds; None where no other clip has such media."""
-        best: Donor | None = None
-        most = -1.0
-        wanted, answer = _counts(sample, kinds), answer_text(sample)
-        for index in self._drawn(sample, kinds):
-            candidate = self._pool[index]
-            if self._clusters[index] == cluster_of(sample) or _counts(candidate, kinds) != wanted:
-                continue
-            if not _own_files(sample, kinds).isdisjoint(_own_files(candidate, kinds)):
-                continue
-            share = _share_that_differs(sample, candidate, kinds)
-            otherwise = self._answers[index] != answer
-            if otherwise and share == 1.0:
-                return Donor(candidate, True)
-            if otherwise + share > most:
-                best, most = Donor(candidate, False), otherwise + share
-        return best
+        otherwise_P = ~self._has("answer", answer_text(sample))
+        points_P = otherwise_P + self._share_that_differs(sample, kinds)
+        points_P[~self._may_give(sample, kinds)] = -1.0
+        drawn_P = self._drawn(sample, kinds)
+        if not len(drawn_P):
+            return None
+        best = drawn_P[np.argmax(points_P[drawn_P])]  # of several the first one
+        points = points_P[best]
+        return Donor(self._pool[best], bool(points == 2.0)) if points >= 0.0 else None
 
-    def _drawn(self, sample: Sample, kinds: frozenset[MediaKind]) -> Iterator[int]:
-        """All candidates, in an order of this sample's own."""
+    def _has(self, *fact: str) -> NDArray[np.bool_]:
+        """Whether a fact is true of each sample of the pool."""
+        has_P = np.zeros(len(self._pool), dtype=np.bool_)
+        has_P[self._members.get(fact, [])] = True
+        return has_P
+
+    def _may_give(self, sample: Sample, kinds: frozenset[MediaKind]) -> NDArray[np.bool_]:
+        """Whether they are of other clips and files, with as many items of each kind."""
+        may_P = ~self._has("cluster", cluster_of(sample))
+        for kind in kinds:
+            may_P &= self._has("count", kind, _count(sample, kind))
+        for item in sample.media:
+            for kind in kinds if item.kind in kinds else ():
+                may_P &= ~self._has("file", kind, str(item.path))
+        return may_P
+
+    def _share_that_differs(
+        self, sample: Sample, kinds: frozenset[MediaKind]
+    ) -> NDArray[np.float64]:
+        """The share of the relevant elements that each states otherwise; 1 where it cannot be
+        told.
+        """
+        stated_P = np.zeros(len(self._pool), dtype=np.int64)
+        alike_P = np.zeros(len(self._pool), dtype=np.int64)
+        for element in sample.reference.elements:
+            if not element.relevant or not is_of(element.medium, kinds):
+                continue
+            stated_P += self._has("element", element.name)
+            alike_P += np.logical_or.reduce(
+                [self._has("phrase", element.name, normalise(one)) for one in element.phrases]
+            )
+        return np.where(stated_P == 0, 1.0, (stated_P - alike_P) / np.maximum(stated_P, 1))
+
+    def _drawn(self, sample: Sample, kinds: frozenset[MediaKind]) -> NDArray[np.int64]:
+        """The pool, in an order of this sample's own."""
         name = f"{self._seed}/{'+'.join(sorted(kinds))}/{sample.id}"
         digest = hashlib.sha256(name.encode()).digest()
         rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-        yield from rng.permutation(len(self._pool)).tolist()
+        return rng.permutation(len(self._pool))
 
 
 def answer_text(sample: Sample) -> str:
@@ -91,25 +127,21 @@ def answer_text(sample: Sample) -> str:
     return normalise(sample.answer)
 
 
-def _counts(sample: Sample, kinds: frozenset[MediaKind]) -> list[int]:
-    return [sum(item.kind is kind for item in sample.media) for kind in sorted(kinds)]
+def _facts(sample: Sample) -> set[_Fact]:
+    """All that decides whose donor a sample may be."""
+    said = {one.name: one.phrases for one in sample.reference.elements}
+    return {
+        ("cluster", cluster_of(sample)),
+        ("answer", answer_text(sample)),
+        *(("count", kind, _count(sample, kind)) for kind in MediaKind),
+        *(("file", item.kind, str(item.path)) for item in sample.media),
+        *(("element", name) for name in said),
+        *(("phrase", name, normalise(one)) for name, phrases in said.items() for one in phrases),
+    }
 
 
-def _own_files(sample: Sample, kinds: frozenset[MediaKind]) -> set[str]:
-    return {str(item.path) for item in sample.media if item.kind in kinds}
-
-
-def _share_that_differs(sample: Sample, donor: Sample, kinds: frozenset[MediaKind]) -> float:
-    """The share of the relevant elements that the donor states otherwise; 1 where it cannot be
-    told.
-    """
-    theirs = {element.name: element for element in donor.reference.elements}
-    differ = [
-        {*map(normalise, element.phrases)}.isdisjoint(map(normalise, theirs[element.name].phrases))
-        for element in sample.reference.elements
-        if element.relevant and element.name in theirs and is_of(element.medium, kinds)
-    ]
-    return sum(differ) / len(differ) if differ else 1.0
+def _count(sample: Sample, kind: MediaKind) -> str:
+    return str(sum(item.kind is kind for item in sample.media))
 
 
 def is_of(medium: MediaKind | None, kinds: frozenset[MediaKind]) -> bool:

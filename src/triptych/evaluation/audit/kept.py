@@ -25,7 +25,12 @@ from numpy.typing import NDArray
 from triptych.data.sample import MediaKind, ProblemType, Sample
 from triptych.evaluation.audit.conditions import Condition
 from triptych.evaluation.audit.observations import Observations, clusters_of
-from triptych.statistics import Interval, bootstrap_interval, bootstrap_measure
+from triptych.statistics import (
+    Interval,
+    bootstrap_difference,
+    bootstrap_interval,
+    bootstrap_measure,
+)
 
 CONFIDENCE = 0.95
 
@@ -121,11 +126,15 @@ def kept_under(
         return float(weights_N @ (score_N - chance_N)) / above if above > 0 else float("nan")
 
     above_chance = mean(full_N - chance_N)
+    difference = bootstrap_difference(
+        score_N.tolist(), full_N.tolist(), clusters, confidence, seed=seed
+    )
+    assert difference is not None  # there are values
     told_apart = above_chance.low is not None and above_chance.low > 0
     return Kept(
         accuracy=mean(score_N),
         full=mean(full_N),
-        difference=mean(score_N - full_N),
+        difference=difference,
         chance=float(chance_N.mean()),
         above_chance=above_chance,
         kept=bootstrap_measure(ratio, clusters, confidence, seed=seed) if told_apart else None,

@@ -16,7 +16,12 @@ from triptych.evaluation.audit.conditions import Condition, has_options
 from triptych.evaluation.audit.observations import Observation, Observations, clusters_of
 from triptych.evaluation.metrics import cluster_of
 from triptych.stages.prompt import OPTION_LETTERS
-from triptych.statistics import Interval, bootstrap_interval, bootstrap_measure
+from triptych.statistics import (
+    Interval,
+    bootstrap_difference,
+    bootstrap_interval,
+    bootstrap_measure,
+)
 
 _RIGHT = 1.0 - 1e-9  # a score of 1, but for rounding
 
@@ -178,8 +183,9 @@ def _places(
     count = chosen_NK.shape[1]
     places = []
     for index in range(count):
-        difference = bootstrap_interval(
-            (chosen_NK[:, index] - right_NK[:, index]).tolist(),
+        difference = bootstrap_difference(
+            chosen_NK[:, index].tolist(),
+            right_NK[:, index].tolist(),
             clusters,
             confidence=1.0 - 0.05 / count,
             seed=seed,

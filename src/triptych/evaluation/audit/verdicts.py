@@ -13,6 +13,10 @@ IGNORED = 0.8
 """At least so much is kept without what a model does not need."""
 NEEDED = 0.5
 """At most so much is kept without what it needs."""
+FEWEST_CLIPS = 6
+"""With fewer, nothing is said. Clips that tell nothing all point one way with probability
+2 ** (1 - clips): with five more than once in twenty times.
+"""
 
 
 class _Words(NamedTuple):
@@ -54,6 +58,8 @@ def verdicts(report: AuditReport) -> list[str]:
     full = report.conditions[Condition.FULL].kept
     if full is None:
         return ["No answer was scored: nothing can be said."]
+    if report.clips < FEWEST_CLIPS:
+        return [f"Too few clips, {report.clips}: from {FEWEST_CLIPS} on something can be said."]
     lines: list[str] = []
     if full.kept is None:
         lines.append(
@@ -73,7 +79,12 @@ def verdicts(report: AuditReport) -> list[str]:
 
 def _about(kept: Kept, words: _Words) -> Iterator[str]:
     share = kept.kept
-    if share is None or share.low is None or share.high is None:
+    if share is None:
+        return
+    if _is_of_few_clips(share):
+        yield f"Too few clips, {share.clusters}, to say what it keeps {words.without}."
+        return
+    if share.low is None or share.high is None:
         return
     says = f"{_percent(share)} of its accuracy above chance {words.without}"
     if share.low >= IGNORED:
@@ -85,7 +96,9 @@ def _about(kept: Kept, words: _Words) -> Iterator[str]:
 
 
 def _about_text(text: TextAnswerable) -> Iterator[str]:
-    if text.share.low is not None and text.share.low > text.steady_luck:
+    if _is_of_few_clips(text.share):
+        yield f"Too few clips, {text.share.clusters}, to say what it answers from the text alone."
+    elif text.share.low is not None and text.share.low > text.steady_luck:
         yield (
             f"Answers {_percent(text.share)} of the questions with options from their text alone, "
             f"in every order of the options; guessing would give {text.luck:.1%}, keeping to one "
@@ -94,6 +107,9 @@ def _about_text(text: TextAnswerable) -> Iterator[str]:
 
 
 def _about_places(bias: PositionBias) -> Iterator[str]:
+    if _is_of_few_clips(bias.distance):
+        yield f"Too few clips, {bias.distance.clusters}, to say which letters it prefers."
+        return
     for place in bias.places:
         low, high = place.difference.low, place.difference.high
         if low is None or high is None or low <= 0 <= high:
@@ -103,6 +119,10 @@ def _about_places(bias: PositionBias) -> Iterator[str]:
             f"It {word} the letter {place.letter}: chosen in {place.chosen:.0%} of the answers, "
             f"right in {place.right:.0%}."
         )
+
+
+def _is_of_few_clips(interval: Interval) -> bool:
+    return interval.clusters is not None and interval.clusters < FEWEST_CLIPS
 
 
 def _figure(interval: Interval) -> str:

@@ -152,6 +152,63 @@ def test_who_sees_and_hears_imagines_nothing(oracle: AuditReport) -> None:
         assert found.unchanged.mean == 0.0
 
 
+@pytest.mark.parametrize("clips", [1, 2, 5, 6])
+def test_of_five_clips_nothing_is_said(questions: list[Sample], clips: int) -> None:
+    """Clips that tell nothing all point one way with probability 2 ** (1 - clips)."""
+    asked = questions[:clips]
+    right = Observation({one.id: Outcome(1.0, place=0) for one in asked})
+    keys = [(condition, turn) for condition in Condition for turn in range(4)]
+    said = verdicts(make_report(Observations(asked, dict.fromkeys(keys, right))))
+    if clips < 6:
+        assert said == [f"Too few clips, {clips}: from 6 on something can be said."]
+    else:
+        assert any("it does not listen" in line for line in said)
+        assert any("from their text alone" in line for line in said)
+
+
+def test_what_few_clips_tell_is_not_spoken_of(questions: list[Sample]) -> None:
+    """Of all but five the answers without sound, and in other orders, are missing."""
+    right = {one.id: Outcome(1.0, place=0) for one in questions}
+    few = {one.id: Outcome(1.0, place=0) for one in questions[:5]}
+    trials = {(condition, 0): right for condition in (Condition.FULL, Condition.BLIND)}
+    trials |= {(Condition.DEAF, 0): few}
+    trials |= {(Condition.TEXT_ONLY, turn): few for turn in range(4)}
+    trials |= {(Condition.PERMUTED, turn): few for turn in range(1, 4)}
+    observed = Observations(questions, {key: Observation(one) for key, one in trials.items()})
+    assert verdicts(make_report(observed)) == [
+        "Keeps 100% [100%, 100%] of its accuracy above chance without the pictures: it does not "
+        "look.",
+        "Too few clips, 5, to say what it keeps without the sound.",
+        "Too few clips, 5, to say what it keeps from the question alone.",
+        "Too few clips, 5, to say what it answers from the text alone.",
+        "Too few clips, 5, to say which letters it prefers.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("context", "described"),
+    [
+        ("A person with a broad smile and furrowed eyebrows looks at the camera.", 1.0),
+        ("I see no video.", 0.0),
+        ("I cannot see whether the mouth stays smiling.", 0.0),
+        ("The voice is flat.", 0.0),
+    ],
+)
+def test_what_is_imagined_in_other_words_than_the_elements_counts(
+    questions: list[Sample], tmp_path: Path, context: str, described: float
+) -> None:
+    class Imagining(AlwaysFirst):
+        def context(self, sample: Sample) -> str:
+            return context
+
+    few = questions[:8]
+    report = audit(Imagining(few), few, tmp_path, (Condition.BLIND,))
+
+    found = report.perception[Condition.BLIND]
+    assert found.described.mean == described
+    assert found.by_elements == len(few)
+
+
 def test_who_always_says_a_is_found_out(questions: list[Sample], tmp_path: Path) -> None:
     report = audit(
         AlwaysFirst(questions), questions, tmp_path, (Condition.PERMUTED, Condition.DEAF)

@@ -10,6 +10,7 @@ from tests.unit.evaluation.audit.truths import clip_questions
 from triptych.data.media import MediaBudget
 from triptych.data.sample import Element, Media, MediaKind, ProblemType, Reference, Sample
 from triptych.errors import ConfigError
+from triptych.evaluation.audit import donors as donors_module
 from triptych.evaluation.audit.conditions import (
     HEARD,
     SEEN,
@@ -19,12 +20,13 @@ from triptych.evaluation.audit.conditions import (
     turned,
     without,
 )
-from triptych.evaluation.audit.donors import Donors, answer_text
+from triptych.evaluation.audit.donors import Donor, Donors, answer_text, is_of
 from triptych.evaluation.audit.files import AlteredFiles
 from triptych.evaluation.audit.kept import chance
 from triptych.evaluation.audit.trials import Trials, check_read_in_turns
 from triptych.evaluation.metrics import cluster_of
 from triptych.rewards.answer import answer_score
+from triptych.rewards.words import normalise
 
 VIDEO, AUDIO, IMAGE = MediaKind.VIDEO, MediaKind.AUDIO, MediaKind.IMAGE
 
@@ -173,6 +175,92 @@ def test_the_best_donor_there_is_is_named_as_no_more_than_that() -> None:
     donor = Donors(better).find(alone[0], SEEN)
     assert donor is not None
     assert (donor.sample.id, donor.says_otherwise) == ("c", True)
+
+
+def by_comparing_all(
+    pool: list[Sample], drawn: list[int], one: Sample, kinds: frozenset[MediaKind]
+) -> Donor | None:
+    """The rule of `donors` as it is written there, pair by pair."""
+
+    def files(of: Sample) -> list[str]:
+        return [str(item.path) for item in of.media if item.kind in kinds]
+
+    def counts(of: Sample) -> list[int]:
+        return [sum(item.kind is kind for item in of.media) for kind in kinds]
+
+    best, most = None, -1.0
+    for candidate in (pool[index] for index in drawn):
+        if cluster_of(candidate) == cluster_of(one) or counts(candidate) != counts(one):
+            continue
+        if {*files(candidate)} & {*files(one)}:
+            continue
+        said = {element.name: element.phrases for element in candidate.reference.elements}
+        differ = [
+            not {*map(normalise, element.phrases)} & {*map(normalise, said[element.name])}
+            for element in one.reference.elements
+            if element.relevant and element.name in said and is_of(element.medium, kinds)
+        ]
+        points = (answer_text(candidate) != answer_text(one)) + (
+            sum(differ) / len(differ) if differ else 1.0
+        )
+        if points > most:
+            best, most = Donor(candidate, points == 2.0), points
+    return best
+
+
+def random_samples(rng: Random, count: int) -> list[Sample]:
+    """Samples that share clips, files, answers, elements and phrases in every way."""
+
+    def element() -> Element:
+        name, said = rng.choice("uvw"), [rng.choice(("High", "high ", "low", "none")) for _ in "12"]
+        medium, relevant = rng.choice((VIDEO, AUDIO, None)), rng.random() < 0.7
+        return Element(name=name, phrases=tuple(said), medium=medium, relevant=relevant)
+
+    return [
+        sample(
+            str(number),
+            *(film(rng.choice("abcdefgh"), rng.choice((VIDEO, AUDIO))) for _ in range(2)),
+            answer=rng.choice("AB"),
+            options=("happy", "sad"),
+            reference=Reference(elements=tuple(element() for _ in range(rng.randrange(4)))),
+            extra={"clip": number // 2} if rng.random() < 0.5 else {},
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_donors_are_those_that_comparing_all_pairs_finds(seed: int) -> None:
+    alone = sample("alone", *(film(name, IMAGE) for name in "xyz"))
+    pool = sorted([alone, *random_samples(Random(seed), 60)], key=lambda one: one.id)
+    donors, found = Donors(pool, seed), []
+    for kinds in (SEEN, HEARD, SEEN | HEARD):
+        for one in pool:
+            drawn = donors._drawn(one, kinds).tolist()
+            found.append(donors.find(one, kinds))
+            assert found[-1] == by_comparing_all(pool, drawn, one, kinds)
+    assert {donor and donor.says_otherwise for donor in found} == {None, False, True}
+
+
+def test_phrases_are_not_read_anew_for_each_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many samples that all say the same have no donor that ends the search."""
+    element = Element(name="pitch", phrases=("flat",), medium=AUDIO)
+    pool = [sample(f"{i}", reference=Reference(elements=(element,))) for i in range(50)]
+    read: list[str] = []
+
+    def count(text: str) -> str:
+        read.append(text)
+        return normalise(text)
+
+    monkeypatch.setattr(donors_module, "normalise", count)
+    donors = Donors(pool)
+    assert not any(donor.says_otherwise for one in pool if (donor := donors.find(one, HEARD)))
+    assert read.count("flat") <= 2 * len(pool)
+
+
+def test_nobody_gives_where_nobody_is() -> None:
+    assert Donors([]).find(sample("a"), HEARD) is None
+    assert Donors([sample("a")]).find(sample("a"), HEARD) is None
 
 
 def test_no_clip_and_no_file_is_its_own_donor() -> None:

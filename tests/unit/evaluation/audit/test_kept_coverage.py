@@ -93,3 +93,15 @@ def test_nothing_is_kept_of_nothing() -> None:
     assert found.kept is None
     assert index is not None
     assert index.shortcut is None
+
+
+def test_the_same_answers_differ_by_nothing() -> None:
+    """Differences of 0 are no share of which outcomes were missed."""
+    samples = questions(12, 1)
+    right = Observation({one.id: Outcome(1.0) for one in samples})
+    observations = Observations(samples, {(Condition.FULL, 0): right, (Condition.DEAF, 0): right})
+    found = kept_under(observations, Condition.DEAF, samples)
+    assert found is not None
+    assert (found.difference.low, found.difference.high) == (0, 0)
+    assert found.accuracy.low is not None
+    assert 0.5 < found.accuracy.low < 1
