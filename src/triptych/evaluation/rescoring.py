@@ -9,15 +9,17 @@ import gc
 import json
 import multiprocessing
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from triptych.data.sample import Sample
+from triptych.data.sample import ProblemType, Reference, Sample
 from triptych.errors import DataError
 from triptych.evaluation.metrics import ItemScore, Published, cluster_of, label_of, score_items
 from triptych.evaluation.precomputed import Precomputed, Written
@@ -25,12 +27,16 @@ from triptych.evaluation.records import prediction_record, unanswered_record
 from triptych.evaluation.summary import EvaluationResult, summarise
 from triptych.generation.engine import Completion, StopReason
 from triptych.rewards import Unscored, rule_rewards
+from triptych.rewards.conclusion import conclusion
+from triptych.rewards.reading import read_answer
 from triptych.stages.format import DEFAULT_FORMAT
 
 _CHUNK = 512  # completions that a worker is given at once
 _BATCH = 128  # that it scores together: the caches of what was read hold so many
 _ANSWER = DEFAULT_FORMAT.stages[-1]
+_YES_OR_NO_FIRST = re.compile(r"\W*(yes|no)\b(?=\s*[,.;:!\n])", re.IGNORECASE)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False)
+_NO_REFERENCE = Reference()
 _COLLECT_AFTER = 5_000_000  # new objects, more than are kept: scoring leaves hardly any garbage
 
 Groups = Mapping[str, Callable[[Sample], str | None]]
@@ -46,7 +52,7 @@ class Stages(StrEnum):
     REQUIRED = "required"
     """The stages: what has no answer stage has no answer."""
     NONE = "none"
-    """Plain answers: what has no answer stage is an answer from its first to its last word."""
+    """Plain answers: what has no answer stage is an answer, all of it or what it finally states."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +101,31 @@ def without_answer_stage(turns: Sequence[Turn]) -> list[str]:
     return [one.id for one in turns if _ANSWER.open_tag not in one.written.text]
 
 
-def as_answer(text: str) -> str:
-    """A completion without an answer stage as one: what follows its last tag is the answer."""
+def as_answer(text: str, read: Callable[[str], str] = str) -> str:
+    """A completion without an answer stage as one: what follows its last tag is the answer.
+
+    Args:
+        text: the completion.
+        read: makes of what follows the last tag what stands in the answer stage.
+    """
     ends = [text.rfind(tag) + len(tag) for tag in DEFAULT_FORMAT.tags if tag in text]
     cut = max(ends, default=0)
-    return f"{text[:cut]}{_ANSWER.open_tag}{text[cut:]}{_ANSWER.close_tag}"
+    return f"{text[:cut]}{_ANSWER.open_tag}{read(text[cut:])}{_ANSWER.close_tag}"
+
+
+def plain_answer(text: str, sample: Sample) -> str:
+    """A plain answer, or what it finally states where it cannot be read as an answer stage can.
+
+    "The answer is B because she shouts." is "B". Of a text that states nothing, all.
+    """
+    kind = sample.problem_type
+    if read_answer(text, kind, sample.options) is not None:
+        return text
+    stated = conclusion(text, kind, sample.options)
+    if stated is not None and stated.final:
+        return stated.value
+    first = _YES_OR_NO_FIRST.match(text) if kind is ProblemType.YES_NO else None
+    return first[1] if first else text
 
 
 @dataclass(frozen=True)
@@ -107,8 +133,8 @@ class Rescorer:
     """How completions are scored.
 
     Attributes:
-        plain: they are plain answers: those without an answer stage are answers as they are, and
-            context and reasoning, which nobody asked for, are not scored.
+        plain: they are plain answers: those without an answer stage are answers as they are (see
+            `plain_answer`), and context and reasoning, which nobody asked for, are not scored.
         groups: divisions of the questions.
         published: the published metric of one item.
         workers: processes; 1 scores in this one.
@@ -139,7 +165,8 @@ class Rescorer:
             seed: of the intervals' bootstrap.
 
         Raises:
-            DataError: the file cannot be written.
+            DataError: the file cannot be written, or a worker was killed. No part of the file is
+                left.
         """
         partial = out.with_name(f"{out.name}.partial")
         items: list[ItemScore] = []
@@ -155,8 +182,11 @@ class Rescorer:
                         record = unanswered_record(sample, error, self._groups_of(sample))
                         file.write(_line(record))
             partial.replace(out)
-        except OSError as error:
-            raise DataError(f"{partial}: {error.strerror}; choose another folder") from error
+        except BaseException as error:
+            _remove(partial)
+            if isinstance(error, OSError):
+                raise DataError(f"{partial}: {error.strerror}; choose another folder") from error
+            raise
         result = summarise(items, "all", seed)
         return replace(result, unanswered=dict(precomputed.unanswered))
 
@@ -167,11 +197,18 @@ class Rescorer:
             yield from ((part, self._score(turns, part)) for part in parts)
             return
         gc.freeze()  # what is shared with the workers stays shared
-        with ProcessPoolExecutor(
-            workers, multiprocessing.get_context("fork"), _begin, (self, turns)
-        ) as pool:
-            yield from zip(parts, pool.map(_score_part, parts), strict=True)
-        gc.unfreeze()
+        try:
+            with ProcessPoolExecutor(
+                workers, multiprocessing.get_context("fork"), _begin, (self, turns)
+            ) as pool:
+                yield from zip(parts, pool.map(_score_part, parts), strict=True)
+        except BrokenProcessPool as error:
+            raise DataError(
+                f"one of {workers} worker processes was killed, as happens where memory does not "
+                f"suffice; try fewer, --workers {max(1, workers // 2)}"
+            ) from error
+        finally:
+            gc.unfreeze()
 
     def _items(self, turns: Sequence[Turn], scored: Sequence[Scored]) -> Iterator[ItemScore]:
         labels = self._labels(turns)
@@ -204,9 +241,9 @@ class Rescorer:
         rewards = rule_rewards()
         if self.plain:
             rewards = {name: rewards[name] for name in ("answer", "format")}
-        completions = [self._completion(one.written) for one in turns]
-        samples = [one.sample.model_copy(update={"id": one.id}) for one in turns]
-        items = score_items(rewards, samples, completions, published=self.published)
+        completions = [self._completion(one) for one in turns]
+        samples = [one.sample.model_copy(update=self._changed(one)) for one in turns]
+        items = score_items(rewards, samples, completions, published=self._published(turns))
         labels = self._labels(turns)
         for one, sample, completion, item in zip(turns, samples, completions, items, strict=True):
             stop = one.written.stop_reason
@@ -222,16 +259,44 @@ class Rescorer:
             }
             yield _line(record), (scores, item.unscored)
 
-    def _completion(self, written: Written) -> Completion:
+    def _changed(self, turn: Turn) -> dict[str, Any]:
+        """What is other than in the sample: without a reference, no elements are looked for."""
+        return {"id": turn.id} | ({"reference": _NO_REFERENCE} if self.plain else {})
+
+    def _published(self, turns: Sequence[Turn]) -> Published | None:
+        """The published metric, which reads plain answers by its own rules, from end to end."""
+        metric = self.published
+        if metric is None or not self.plain:
+            return metric
+        texts = {one.id: one.written.text for one in turns if self._is_bare(one)}
+
+        def of_plain_answers(sample: Sample, text: str) -> float | None:
+            whole = texts.get(sample.id)
+            return metric(sample, text if whole is None else as_answer(whole))
+
+        return of_plain_answers
+
+    def _is_bare(self, turn: Turn) -> bool:
+        return self.plain and _ANSWER.open_tag not in turn.written.text
+
+    def _completion(self, turn: Turn) -> Completion:
+        written = turn.written
         text = written.text
-        if self.plain and _ANSWER.open_tag not in text:
-            text = as_answer(text)
+        if self._is_bare(turn):
+            text = as_answer(text, lambda answer: plain_answer(answer, turn.sample))
         stop = written.stop_reason or StopReason.END
         return Completion((), text, stop, (), counted=written.tokens)
 
     def _groups_of(self, sample: Sample) -> dict[str, str]:
         found = {name: group(sample) for name, group in self.groups.items()}
         return {name: value for name, value in found.items() if value is not None}
+
+
+def _remove(partial: Path) -> None:
+    """Takes back what was written of a file, and its folder if it is empty then."""
+    with suppress(OSError):
+        partial.unlink(missing_ok=True)
+        partial.parent.rmdir()
 
 
 @contextmanager

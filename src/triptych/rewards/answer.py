@@ -13,7 +13,8 @@ Measures per type follow HumanOmniV2 (arXiv 2506.21277):
 
 An answer that is absent, blank or unreadable is wrong: 0. Where the reasoning states a conclusion
 and the answer is another one, the answer is 0 even if it is right: it does not rest on the
-reasoning, and rewarding it would teach to ignore it.
+reasoning, and rewarding it would teach to ignore it. An option that is only spoken of ("(A) would
+need a smile") is no such conclusion.
 """
 
 from collections.abc import Sequence
@@ -84,7 +85,7 @@ def score_answer(
     if value is None:
         return 0.0
     concluded = conclusions(output.think, problem_type, options)
-    if any(stated and stated.value != value for stated in concluded):
+    if any(stated and stated.contradicts(value) for stated in concluded):
         return 0.0
     return answer_score(output.answer, gold, problem_type, options)
 

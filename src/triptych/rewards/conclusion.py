@@ -1,7 +1,8 @@
 """What a piece of reasoning concludes, so that it can be held against the answer.
 
-Only an explicit conclusion counts. Where none is stated the result is None: the reasoning then
-says nothing about the answer, which is neither agreement nor contradiction.
+Only an explicit conclusion counts. Where none is stated the result is None, and what is said in
+passing last of all ("(A) would need a smile") is not final: the reasoning then says nothing against
+the answer.
 """
 
 import math
@@ -12,49 +13,33 @@ from functools import lru_cache
 from itertools import pairwise
 
 from triptych.rewards.guards import without_injections
-from triptych.rewards.lexicon import NO_NEGATION
-from triptych.rewards.reading import canonical_number, find_numbers, letters_of
+from triptych.rewards.lexicon import NEGATING, NO_NEGATION
+from triptych.rewards.mentions import (
+    END,
+    FINAL,
+    IF,
+    NEAR,
+    SENTENCE_END,
+    WOULD,
+    Firmness,
+    Mention,
+    find_mentions,
+    firmness,
+    is_shown,
+    is_supposed,
+)
+from triptych.rewards.reading import LATEX_TEXT, canonical_number, find_numbers
 from triptych.rewards.words import normalise, phrase_key, plain_characters, read_text
 from triptych.stages.prompt import OPTION_LETTERS, ProblemType
 
-_NEAR = 400
-"""How many characters around a letter are looked at; options are shorter than that."""
-
-_FINAL = r"(?:so|therefore|thus|hence|consequently|conclude[sd]?(?: that)?|in conclusion)"
 _ANSWER_IS = r"(?:answers?|result|total)(?: (?:is|are|must be|should be|would be))?"
-_END = r"(?=\s*(?:[.,;:!?)\"'}]|$|(?:because|since|as|given|but|rather than|instead of|and not)\b))"
-_JOINT = r"\s*(?:,\s*and\b|,|&|/|\band\b)\s*"
 _YES_NO = re.compile(
-    rf"(?:\b(?:{_FINAL}|{_ANSWER_IS})[,:]?\s+[\"']?(yes|no)\b{_END})"
+    rf"(?:\b(?:{FINAL}|{_ANSWER_IS})[,:]?\s+[\"']?(yes|no)\b{END})"
     r"|(?:(?:^|[.,;:!?]\s*)(yes|no)\b\W*$)"
 )
-_NUMBER_MARKER = re.compile(rf"\b(?:{_FINAL}|{_ANSWER_IS}|equals|gives|makes)\b|=")
-_SENTENCE_END = re.compile(r"[.;!?\n](?!\d)")
-# A letter is rejected by what stands just before or just after it: "not calm (B)", "(B) is wrong".
-_REJECTED_BEFORE = re.compile(
-    r"(?:\b(?:not|neither|nor|never|than|instead of|over|versus|vs\.?|unlike|compared (?:to|with)"
-    r"|rules? out|ruling out)|n't)"
-    r"\s+(?:(?!but\b)\w+\s+){0,2}[(\[]?$",
-    re.IGNORECASE,
-)
-_MOST_REJECTING = 5
-_VERB = r"(?:is|are|was|can|could|does|do|did|would|seems)"
-_REJECTED_AFTER = re.compile(
-    rf"[)\]]?\s*(?:{_VERB}\s*(?:not\b|n?'t\b)"
-    rf"|(?:{_VERB}\s+)?(?:wrong|incorrect|false|ruled out|excluded|unlikely)\b"
-    r"|[.,;!]?\s*(?:but\s+)?(?:that|this|it|which)\s+(?:is|was|would be|must be)\s+"
-    r"(?:wrong|incorrect|false|a mistake|not (?:right|correct|true))\b)",
-    re.IGNORECASE,
-)
-# "If the voice were rising, it would be (A)"; "although (A) looks tempting"; "Could it be (A)?"
-_IF = re.compile(r"(?<!\bas )(?<!\beven )\bif\b", re.IGNORECASE)
-_WOULD = re.compile(r"\b(?:would|were|might|could|had)\b", re.IGNORECASE)
-_CONCEDED = re.compile(r"\b(?:although|though|despite)\b[^,]*$", re.IGNORECASE)
-_ASKED = re.compile(
-    r"[^.;!?\n]{0,400}\?(?!\W*(?:yes|right|indeed|exactly|correct|it (?:is|does)))", re.I
-)
-_MAY_SUPPOSE = re.compile(r"\?|\b(?:if|although|though|despite)\b", re.IGNORECASE)
-_SUPPOSING = ("?", "if", "though", "despite")
+_TOTAL_IS = rf"\b(?:{FINAL}|{_ANSWER_IS}|altogether|in all)\b|\\boxed\b"
+_NUMBER_STATED = re.compile(_TOTAL_IS)
+_NUMBER_MARKER = re.compile(rf"{_TOTAL_IS}|\b(?:equals|gives|makes)\b|=")
 _DENIED_NUMBER = re.compile(r"\bnot (?:\w+ )?$")
 # Between two letters: still undecided between them.
 _UNDECIDED = re.compile(
@@ -64,9 +49,10 @@ _UNDECIDED = re.compile(
 )
 _EITHER = re.compile(r"[)\]]?[\s,]*(?:or|unless)\b[^.;!?\n]*", re.IGNORECASE)
 _LETTER_FOLLOWS = re.compile(r"[\w' -]*[(\[][A-Za-z][)\]]")
-_READ_OTHERWISE = frozenset({"cannot", *(idiom.split()[-1] for idiom in NO_NEGATION)})
-_FINAL_MARKERS = re.compile(rf" (?:{_FINAL}|{_ANSWER_IS}) ")
-_MARKERS = re.compile(rf" (?:{_FINAL}|{_ANSWER_IS}|means?|shows?|indicates?|suggests?|must be) ")
+_READ_OTHERWISE = frozenset({"cannot", *(turn.split()[-1] for turn in (*NO_NEGATION, *NEGATING))})
+_FINAL_MARKERS = re.compile(rf" (?:{FINAL}|{_ANSWER_IS}) ")
+_MEANT_MARKERS = re.compile(rf" (?:{FINAL}|{_ANSWER_IS}|means?|must be) ")
+_MARKERS = re.compile(rf" (?:{FINAL}|{_ANSWER_IS}|means?|shows?|indicates?|suggests?|must be) ")
 
 
 @dataclass(frozen=True)
@@ -77,21 +63,25 @@ class Conclusion:
         value: In the canonical form of `reading.read_answer`: "B", "A,C", "no", "3.00".
         coherent: False when a concluded letter stands beside the text of another option, as in
             "means happy (B)" where B is calm.
+        final: False when it is only the last one of those that are spoken of, which is neither for
+            nor against an answer.
     """
 
     value: str
     coherent: bool = True
+    final: bool = True
 
+    def contradicts(self, answer: str | None) -> bool:
+        """Whether this is a final statement of another answer."""
+        return self.final and self.value != answer
 
-@dataclass(frozen=True)
-class _Mention:
-    """Letters said at one place of the reasoning."""
+    def spoils(self, answer: str | None) -> bool:
+        """Whether it contradicts the answer, or is final and contradicts itself."""
+        return self.final and (self.value != answer or not self.coherent)
 
-    letters: frozenset[str]
-    start: int
-    end: int
-    final: bool
-    """Said as the answer ("so B", "the answer is B"), not only in passing."""
+    def supports(self, answer: str | None) -> bool:
+        """Whether it is the answer that is given."""
+        return self.coherent and self.value == answer
 
 
 @lru_cache(maxsize=8192)
@@ -115,6 +105,9 @@ def conclusion(
     think_text: str, problem_type: ProblemType, options: Sequence[str] = ()
 ) -> Conclusion | None:
     """The last explicit conclusion of a reasoning text, or None where it states none.
+
+    What is stated finally ("so B", "(B) is correct", "means happy (B)", the last word) counts
+    before what is said in passing later ("(C) is for tears"); that alone is not final.
 
     * Multiple choice: a letter in brackets "(B)", "the answer is B", "so B."; without letters the
       text of exactly one option after "so", "means" and the like. Letters that are rejected
@@ -142,7 +135,9 @@ def conclusions(
 
 
 def _prepare(think: str) -> str:
-    """Plain characters, no markdown stars, no runs of white space (they make patterns slow)."""
+    """Plain characters, no markdown or LaTeX, no runs of white space (they make patterns slow)."""
+    if "\\boxed{" in think:
+        think = LATEX_TEXT.sub(r"\1", think).replace("\\boxed{", "answer: ").replace("$", "")
     lines = plain_characters(think).replace("*", "").splitlines()
     return "\n".join(filter(None, (" ".join(line.split()) for line in lines)))
 
@@ -151,172 +146,105 @@ def _yes_or_no(think: str) -> Conclusion | None:
     said = [
         match[1] or match[2]
         for match in _YES_NO.finditer(think)
-        if not _supposed(think, match.start())
+        if not is_supposed(think, match.start())
     ]
     return Conclusion(said[-1]) if said else None
 
 
 def _number(think: str) -> Conclusion | None:
-    for sentence in reversed(_SENTENCE_END.split(think)):
-        if _IF.search(sentence) and _WOULD.search(sentence):
-            continue
-        numbers = {
-            start: value
-            for start, value in find_numbers(sentence).items()
-            if not _DENIED_NUMBER.search(sentence, max(0, start - _NEAR), start)
-        }
-        last_start = max(numbers, default=0)
-        markers = [m.end() for m in _NUMBER_MARKER.finditer(sentence) if m.end() <= last_start]
-        if markers:
-            concluded = [value for start, value in numbers.items() if start >= markers[-1]]
-            # "so 2 men and 1 woman, 3 people" leaves open which of them is meant.
-            clear = len(concluded) == 1 and math.isfinite(concluded[0])
-            return Conclusion(canonical_number(concluded[0])) if clear else None
+    sentences = [part for part in SENTENCE_END.split(think) if part.strip()]
+    for marker in (_NUMBER_STATED, _NUMBER_MARKER):
+        for sentence in reversed(sentences):
+            concluded = _numbers_after(sentence, marker)
+            if concluded and not (IF.search(sentence) and WOULD.search(sentence)):
+                # "so 2 men and 1 woman, 3 people" leaves open which of them is meant.
+                clear = len(concluded) == 1 and math.isfinite(concluded[0])
+                calculated = "=" in sentence and sentence is sentences[-1]
+                final = marker is _NUMBER_STATED or calculated
+                return Conclusion(canonical_number(concluded[0]), final=final) if clear else None
     return None
 
 
+def _numbers_after(sentence: str, marker: re.Pattern[str]) -> list[float]:
+    """The numbers that a sentence states after the marker; of a calculation, its result."""
+    if not marker.search(sentence):  # mostly
+        return []
+    numbers = {
+        start: value
+        for start, value in find_numbers(sentence).items()
+        if not _DENIED_NUMBER.search(sentence, max(0, start - NEAR), start)
+    }
+    last_start = max(numbers, default=0)
+    for announced in (marker, _NUMBER_MARKER):
+        ends = [found.end() for found in announced.finditer(sentence) if found.end() <= last_start]
+        concluded = [value for start, value in numbers.items() if ends and start >= ends[-1]]
+        if len(concluded) < 2:
+            break
+    return concluded
+
+
 def _one_letter(think: str, options: tuple[str, ...]) -> Conclusion | None:
-    mentions = _mentions(think, options)
-    tail = think[mentions[-1].end :] if mentions else think
-    named = _options_named(tail, options, _FINAL_MARKERS if mentions else _MARKERS)
+    mentions, end = find_mentions(think, options)
+    markers = _FINAL_MARKERS if mentions else _MARKERS
+    named = _options_named(think[end:] if mentions else think, options, markers)
     if len(named) == 1:
-        return Conclusion(min(named))
-    if not mentions or len(mentions[-1].letters) > 1 or _undecided(think, mentions):
+        final = bool(mentions) or named == _options_named(think, options, _MEANT_MARKERS)
+        return Conclusion(min(named), final=final)
+    if not mentions:
         return None
-    return Conclusion(min(mentions[-1].letters), _coherent(think, mentions[-1], options))
+    firmly = [min(Firmness.STATED, firmness(think, mention)) for mention in mentions]
+    # Of equal ones the last counts; what is said less firmly afterwards is said in passing.
+    at = max(range(len(mentions)), key=lambda index: (firmly[index], index))
+    chosen = mentions[at]
+    if len(chosen.letters) > 1 or _undecided(think, mentions[max(0, at - 1) : at + 2]):
+        return None
+    coherent = _coherent(think, chosen, options)
+    return Conclusion(min(chosen.letters), coherent, firmly[at] > Firmness.NAMED)
 
 
 def _several_letters(think: str, options: tuple[str, ...]) -> Conclusion | None:
-    mentions = _mentions(think, options)
+    mentions, _ = find_mentions(think, options)
     if not mentions:
         named = _options_named(think, options, _MARKERS, from_first=True)
-        return Conclusion(",".join(sorted(named))) if named else None
-    if mentions[-1].final:
-        mentions = mentions[-1:]
+        final = named == _options_named(think, options, _FINAL_MARKERS)
+        return Conclusion(",".join(sorted(named)), final=final) if named else None
+    mentions, final = _counted(think, mentions)
     if any(_EITHER.match(think, first.end, second.start) for first, second in pairwise(mentions)):
         return None
     letters = set().union(*(mention.letters for mention in mentions))
     coherent = all(_coherent(think, mention, options) for mention in mentions)
-    return Conclusion(",".join(sorted(letters)), coherent)
+    return Conclusion(",".join(sorted(letters)), coherent, final)
 
 
-def _bracketed(allowed: str) -> str:
-    either = f"[{allowed}{allowed.lower()}]"
-    return rf"[(\[](?P<bracketed>{either}(?:{_JOINT}{either})*)[)\]]"
+def _counted(think: str, mentions: list[Mention]) -> tuple[list[Mention], bool]:
+    """The mentions that make up an answer of several letters, and whether they are final."""
+    firmly = [firmness(think, mention) for mention in mentions]
+    if Firmness.ANSWERED not in firmly:
+        last = firmly[-1] > Firmness.NAMED
+        return mentions, last or all(is_shown(think, mention) for mention in mentions)
+    at = len(firmly) - 1 - firmly[::-1].index(Firmness.ANSWERED)
+    added = [
+        mention
+        for mention, firm in zip(mentions[at + 1 :], firmly[at + 1 :], strict=True)
+        if firm is Firmness.STATED
+    ]
+    return [mentions[at], *added], True
 
 
-@lru_cache(maxsize=64)
-def _bracketed_pattern(allowed: str) -> re.Pattern[str]:
-    """The letters in brackets of `_mention_pattern` alone."""
-    return re.compile(_bracketed(allowed))
-
-
-@lru_cache(maxsize=64)
-def _loose_pattern(allowed: str) -> re.Pattern[str]:
-    """What every mention outside brackets holds: a capital that ends its phrase, or is the subject.
-
-    The letter is looked for first and what stands before it afterwards, which is fast.
-    """
-    return re.compile(
-        rf"[{allowed}]\b(?:(?<![\w(\[].)(?:{_END}|\W*$)"
-        r"|(?<!\w.) (?i:is|are|must|seem|remain|fit|does))"
+def _undecided(think: str, mentions: list[Mention]) -> bool:
+    """Whether two of them only stand side by side."""
+    return any(
+        first.letters != second.letters and _UNDECIDED.fullmatch(think, first.end, second.start)
+        for first, second in pairwise(mentions)
     )
 
 
-@lru_cache(maxsize=64)
-def _mention_pattern(allowed: str) -> re.Pattern[str]:
-    """Letters in brackets, letters after words that announce them, or a letter on its own.
-
-    Outside brackets only capitals count, and only where their phrase ends: "a" is a word, and so
-    are "A" and "I" at the start of a sentence.
-    """
-    run = f"[{allowed}](?:{_JOINT}[{allowed}])*"
-    final = (
-        rf"(?P<final>\b(?i:{_FINAL}|answers?(?: (?:is|are|must be|should be|would be))?|choose|pick"
-        r"|go with|actually|wait|no|(?<!not )only)\b|\\boxed\{)"
-    )
-    other = (
-        r"\b(?i:options?|choices?|letters?|(?:options?|choices?|letters?|one|it|this) "
-        r"(?:is|are|must be)|(?:is|could|can) it(?: be)?|it's|means|obviously|clearly|definitely"
-        r"|surely|(?<!or )(?:possibly|perhaps|maybe))\b"
-    )
-    right = (
-        r"(?:is|are|must be|seems?|remains?|fits?)(?: clearly| the)*(?: best| better| correct"
-        r"| right| only| most likely| likely| true)*(?: (?:answer|option|choice|one|fit))?\b"
-        r"|(?:is|does|fits),? (?:too|as well|also)\b"
-    )
-    link = r"[\s,:=]*(?i:(?:(?:it|that|this|the answer) (?:is|must be)|options?)\s+)?"
-    return re.compile(
-        rf"{_bracketed(allowed)}"
-        rf"|(?:{final}|{other}){link}(?P<said>{run})\b{_END}"
-        rf"|\bnot {run},? but (?:rather )?(?P<but>{run})\b{_END}"
-        rf"|\b(?P<right>{run}) (?i:{right})(?<! is)(?<! are)(?<! be)(?<! the){_END}"
-        rf"|(?:^|[.!?\n])\s*(?P<alone>{run})\W*$"
-    )
-
-
-def _mentions(think: str, options: tuple[str, ...]) -> list[_Mention]:
-    """Where letters are concluded, in order; a letter that is rejected later is taken back."""
-    accepted: list[_Mention] = []
-    plain = not _may_suppose(think)
-    allowed = letters_of(options)
-    loose = _loose_pattern(allowed).search(think) is not None
-    # The letters in brackets alone are found much faster.
-    pattern = _mention_pattern(allowed) if loose else _bracketed_pattern(allowed)
-    for match in pattern.finditer(think):
-        group = match.lastgroup or ""
-        start, end = match.span(group)
-        letters = frozenset(re.findall(r"\b[A-Z]\b", match[group].upper()))
-        if not plain and (_supposed(think, start) or _ASKED.match(think, end)):
-            continue
-        if _REJECTED_AFTER.match(think, end) or _rejected_before(think, start):
-            accepted = [mention for mention in accepted if not mention.letters <= letters]
-        else:
-            final = group in ("alone", "but") or (group == "said" and match["final"] is not None)
-            accepted.append(_Mention(letters, start, end, final))
-    return accepted
-
-
-def _rejected_before(think: str, start: int) -> bool:
-    near = max(0, start - _NEAR)
-    # The pattern spans so many words, and takes its time for each place where it may begin.
-    earlier, *words = think[near:start].rsplit(maxsplit=_MOST_REJECTING) or [""]
-    if len(words) == _MOST_REJECTING:
-        near += len(earlier)
-    return _REJECTED_BEFORE.search(think, near, start) is not None
-
-
-def _may_suppose(text: str) -> bool:
-    if text.isascii():  # nearly always, and much cheaper than the pattern
-        lower = text.lower()
-        if not any(part in lower for part in _SUPPOSING):
-            return False
-    return _MAY_SUPPOSE.search(text) is not None
-
-
-def _supposed(think: str, start: int) -> bool:
-    """Whether what is said at `start` is only supposed, or conceded, in its sentence."""
-    before = _SENTENCE_END.split(think[max(0, start - _NEAR) : start])[-1]
-    if _CONCEDED.search(before):
-        return True
-    found = _IF.search(before)
-    after = _SENTENCE_END.split(think[start : start + _NEAR], maxsplit=1)[0]
-    return found is not None and _WOULD.search(before + after, found.end()) is not None
-
-
-def _undecided(think: str, mentions: list[_Mention]) -> bool:
-    """Whether the last letter is only one of several side by side."""
-    if len(mentions) < 2 or mentions[-2].letters == mentions[-1].letters:
-        return False
-    return _UNDECIDED.fullmatch(think, mentions[-2].end, mentions[-1].start) is not None
-
-
-def _coherent(think: str, mention: _Mention, options: tuple[str, ...]) -> bool:
+def _coherent(think: str, mention: Mention, options: tuple[str, ...]) -> bool:
     """Whether no other option's text stands right before, or right after, a concluded letter."""
     if len(mention.letters) > 1:
         return True
-    before = think[max(0, mention.start - _NEAR) : mention.start].rstrip("([ ")
-    after = think[mention.end : mention.end + _NEAR].lstrip(")] :")
+    before = think[max(0, mention.start - NEAR) : mention.start].rstrip("([ ")
+    after = think[mention.end : mention.end + NEAR].lstrip(")] :")
     named: set[str] = set()
     if before[-1:].isalnum() and _may_end_with(before, _option_keys(options)):
         named = _longest(options, read_text(before).padded.endswith)

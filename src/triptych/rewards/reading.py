@@ -19,13 +19,22 @@ _PREAMBLE = re.compile(
     re.IGNORECASE,
 )
 _SEPARATORS = re.compile(r"\s*(?:[,;/&+]|\band\b)\s*|\s+|(?<=[)\]])(?=[(\[])", re.IGNORECASE)
+_TEXT_TYPES = (ProblemType.OCR, ProblemType.FREE_FORM)
 _LETTER = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:]?")
 _LETTER_AND_TEXT = re.compile(r"[(\[]?([A-Za-z])(?:[)\]][.:]?|[.:])\s*(\S.*)", re.DOTALL)
+_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+LATEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
 # "3,5" is no number here: it may be a decimal comma or two numbers.
 _NUMBER = re.compile(
     r"(?<![\w.,])[-+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?"
     r"(?![,._]?\d)"
 )
+# A minus sign that stands apart from its number; between two numbers it is none.
+_MINUS_BEFORE = re.compile(
+    r"(?:(?:^|[:=(]|\b(?:is|are|be|about))\s*-\s*[$\u20ac\u00a3\u00a5]?"
+    r"|(?<![\w.,])-[$\u20ac\u00a3\u00a5]|\b(?:minus|negative)\s+[$\u20ac\u00a3\u00a5]?)\s*$"
+)
+_MINUS_NEAR = 16  # characters
 
 
 def read_answer(text: str, problem_type: ProblemType, options: Sequence[str] = ()) -> str | None:
@@ -40,6 +49,8 @@ def read_answer(text: str, problem_type: ProblemType, options: Sequence[str] = (
 
 @lru_cache(maxsize=8192)
 def _read_answer(text: str, problem_type: ProblemType, options: tuple[str, ...]) -> str | None:
+    if problem_type not in _TEXT_TYPES:
+        text = _unboxed(text)
     match problem_type:
         case ProblemType.MULTIPLE_CHOICE:
             return read_choice(text, options)
@@ -55,6 +66,12 @@ def _read_answer(text: str, problem_type: ProblemType, options: tuple[str, ...])
             return None
         case _:
             return normalise(text) or None
+
+
+def _unboxed(text: str) -> str:
+    r"""What stands in the one box of a text, LaTeX's "\boxed{B}"; without one, the text."""
+    boxes = _BOXED.findall(text) if "\\boxed" in text else []
+    return LATEX_TEXT.sub(r"\1", boxes[0]) if len(boxes) == 1 else text
 
 
 def letters_of(options: Sequence[str]) -> str:
@@ -149,16 +166,28 @@ def read_yes_no(text: str) -> str | None:
 def read_number(text: str) -> float | None:
     """The one number of a text; None when there is none, are several, or it is not finite.
 
-    Takes thousands in groups ("1,234.5"), units after it ("5kg", "12 %") and any minus sign.
+    Takes thousands in groups ("1,234.5"), units after it ("5kg", "12 %") and any minus sign, which
+    may stand apart ("- 5", "-$5", "minus 5").
     """
-    values = list(find_numbers(normalise(text)).values())
+    values = list(find_numbers(normalise(_unboxed(text))).values())
     return values[0] if len(values) == 1 and math.isfinite(values[0]) else None
 
 
 def find_numbers(text: str) -> dict[int, float]:
     """All numbers of a normalised text by their start."""
-    found = _NUMBER.finditer(text)
-    return {match.start(): float(match[0].replace(",", "")) for match in found}
+    found = {match.start(): match[0].replace(",", "") for match in _NUMBER.finditer(text)}
+    return {
+        start: -float(number) if _is_minus(text, start) else float(number)
+        for start, number in found.items()
+    }
+
+
+def _is_minus(text: str, start: int) -> bool:
+    """Whether a minus stands apart before the number that starts there and has no sign itself."""
+    near = max(0, start - _MINUS_NEAR)
+    if text[start] in "+-" or not any(sign in text[near:start] for sign in ("-", "nus", "gative")):
+        return False
+    return _MINUS_BEFORE.search(text, near, start) is not None
 
 
 def canonical_number(value: float) -> str:

@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 
 from triptych.data.sample import Media, MediaKind, ProblemType, Sample
 from triptych.rewards.columns import sample_columns
-from triptych.rewards.conclusion import (
-    _NEAR,
-    _REJECTED_BEFORE,
-    _longest,
-    _may_end_with,
-    _option_keys,
-    _rejected_before,
-)
+from triptych.rewards.conclusion import _longest, _may_end_with, _option_keys
+from triptych.rewards.mentions import _REJECTED_BEFORE, NEAR, _rejected_before
 from triptych.rewards.reasoning import COPIED_RUN, _claimed_until, _may_copy, _runs, claims
 from triptych.rewards.words import (
     _COMMA,
@@ -99,12 +93,12 @@ def test_a_text_on_one_line(text: str) -> None:
 @example("so compared to\nvery very ")
 def test_a_letter_is_rejected_by_the_words_before_it(text: str) -> None:
     for start in range(len(text) + 1):
-        found = _REJECTED_BEFORE.search(text, max(0, start - _NEAR), start)
+        found = _REJECTED_BEFORE.search(text, max(0, start - NEAR), start)
         assert _rejected_before(text, start) is (found is not None)
 
 
 def test_words_far_before_a_letter_do_not_reject_it() -> None:
-    far = "not " + "so " * _NEAR
+    far = "not " + "so " * NEAR
     assert _rejected_before("Not so very (", 13)
     assert not _rejected_before(f"{far}(", len(far) + 1)
 

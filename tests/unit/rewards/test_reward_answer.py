@@ -69,6 +69,8 @@ def reward(
         ("regression", "10.0", "10", 1.0),
         ("regression", "-9", "-10", 0.9),
         ("regression", "30", "10", 0.0),
+        ("regression", "- 9", "-10", 0.9),
+        ("regression", "\\boxed{9}", "10", 0.9),
         ("regression", "0", "0", 1.0),
         ("regression", "0.1", "0", 0.0),
         ("regression", "ten", "10", 0.0),

@@ -1,14 +1,24 @@
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from triptych.rewards.conclusion import Conclusion, _loose_pattern, _mention_pattern, conclusion
+from triptych.rewards.conclusion import Conclusion, conclusion
+from triptych.rewards.mentions import _loose_pattern, _mention_pattern
 from triptych.rewards.reading import read_answer
 from triptych.stages.prompt import ProblemType
 
 FEELINGS = ("happy", "calm", "very happy", "sad")
+
+
+def concludes(think: str, kind: ProblemType, options: tuple[str, ...] = ()) -> Conclusion | None:
+    """Whether it is final or not; `test_natural_reasoning` has what is final."""
+    stated = conclusion(think, kind, options)
+    return replace(stated, final=True) if stated else None
+
+
 SHOWN = ("joy", "sadness", "surprise", "tension")
 
 
@@ -60,7 +70,7 @@ SHOWN = ("joy", "sadness", "surprise", "tension")
     ],
 )
 def test_multiple_choice(think: str, expected: str | None) -> None:
-    concluded = conclusion(think, ProblemType.MULTIPLE_CHOICE, FEELINGS)
+    concluded = concludes(think, ProblemType.MULTIPLE_CHOICE, FEELINGS)
 
     assert concluded == (Conclusion(expected) if expected else None)
 
@@ -81,7 +91,7 @@ def test_multiple_choice(think: str, expected: str | None) -> None:
 def test_a_letter_beside_the_text_of_another_option_is_incoherent(
     think: str, expected: Conclusion
 ) -> None:
-    assert conclusion(think, ProblemType.MULTIPLE_CHOICE, FEELINGS) == expected
+    assert concludes(think, ProblemType.MULTIPLE_CHOICE, FEELINGS) == expected
 
 
 @pytest.mark.parametrize(
@@ -112,7 +122,7 @@ def test_a_letter_beside_the_text_of_another_option_is_incoherent(
     ],
 )
 def test_multi_select(think: str, expected: Conclusion | None) -> None:
-    assert conclusion(think, ProblemType.MULTI_SELECT, SHOWN) == expected
+    assert concludes(think, ProblemType.MULTI_SELECT, SHOWN) == expected
 
 
 @pytest.mark.parametrize(
@@ -154,7 +164,7 @@ def test_yes_no(think: str, expected: str | None) -> None:
 )
 def test_numbers(think: str, expected: str | None) -> None:
     for problem_type in (ProblemType.NUMERICAL, ProblemType.REGRESSION):
-        concluded = conclusion(think, problem_type)
+        concluded = concludes(think, problem_type)
         assert concluded == (Conclusion(expected) if expected else None)
 
 

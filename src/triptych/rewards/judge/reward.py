@@ -156,10 +156,8 @@ def _contradicts_itself(
     if _blank(output.answer):
         return False
     value = read_answer(output.answer, problem_type, options)
-    return any(
-        stated and (stated.value != value or not stated.coherent)
-        for stated in conclusions(output.think, problem_type, options)
-    )
+    stated = conclusions(output.think, problem_type, options)
+    return any(one is not None and one.spoils(value) for one in stated)
 
 
 def _answer_case(row: _Row) -> _Case:

@@ -212,4 +212,4 @@ def _contradicts_its_answer(candidate: Candidate) -> bool:
     if stated is None:
         return False
     answer = read_answer(candidate.answer, kind, candidate.options)
-    return not stated.coherent or stated.value != answer
+    return stated.spoils(answer)
