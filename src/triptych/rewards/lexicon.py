@@ -29,8 +29,44 @@ NEGATORS = _words(
 )
 """Words that turn what follows them in their clause into its opposite."""
 
-NO_NEGATION = ("not only", "no doubt", "without doubt", "without a doubt")
+NO_NEGATION = (
+    "not only",
+    "not just",
+    "not merely",
+    "not simply",
+    "not help but",
+    "no doubt",
+    "not doubt",
+    "without doubt",
+    "without a doubt",
+    "without hesitation",
+    "never fails to",
+)
 """Turns of phrase that hold a negator and negate nothing."""
+
+GOING_ON = ("not help", "not stop", "never stop", "never stops", "never stopped")
+"""The same before a verb in -ing: "cannot help smiling" smiles, "does not stop" does not."""
+
+NEGATING = (
+    "rather than",
+    "instead of",
+    "nothing suggests",
+    "nothing indicates",
+    "nothing shows",
+    *(f"{doubt} {what}" for doubt in ("doubt", "doubts") for what in ("that", "whether", "if")),
+    *(f"{doubt} {who}" for doubt in ("doubt", "doubts") for who in ("he", "she", "they")),
+)
+"""Turns of phrase that turn what follows them in their clause into its opposite, as negators do."""
+
+FRONTED = ("without", "instead of", "rather than")
+"""These may stand before the subject: "without a word she smiles" says that she smiles."""
+
+PRESENTING_WORDS = _words("""
+    option options answer answers choice choices candidate candidates question questions asked asks
+    possible possibly possibilities following either or and the is are was were be of these those
+    this one which could may might can as in with here there listed given correct right
+    """)
+"""Words that present a question or an option: "the question is", "the correct answer is"."""
 
 CLAUSE_WORDS = _words("and but while whereas although though because so then yet who which")
 """Words that open a new clause."""

@@ -15,8 +15,10 @@ and 0 where the stated conclusion is another answer, or puts a letter to another
   invented cue costs half of what a held one earns: naming all three values of a three-valued cue
   earns nothing, while one slip in two still ranks above pure invention.
   `complete`: evidence from the voice alone does not do where the answer needs the face as well.
-  `own_words`: a copy of the context is no reasoning; text that repeats it in runs of
-  `COPIED_RUN` words may make up half of the reasoning and costs beyond.
+  `own_words`: a copy of the context is no reasoning, in whatever order. Text that repeats it in
+  runs of `COPIED_RUN` words may make up half of the reasoning and costs beyond. So do content words
+  of the context: `FREE_WORDS` different ones are free, others want a word of the reasoning's own
+  for every `WORDS_PER_OWN`.
 
 The product is deliberate: a conclusion drawn from nothing ("obviously B") is worth nothing, however
 well it agrees with the answer.
@@ -40,6 +42,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from string import ascii_lowercase
 from typing import Any
 
 from triptych.data.sample import Reference
@@ -48,7 +51,13 @@ from triptych.rewards.base import LogUnscored, Unscored, rows, settle, staged
 from triptych.rewards.conclusion import conclusions
 from triptych.rewards.elements import PreparedReference, StatedElement, prepare_all
 from triptych.rewards.guards import clean, without_injections
-from triptych.rewards.lexicon import HYPOTHETICAL_WORDS, RULE_MARKERS
+from triptych.rewards.lexicon import (
+    HYPOTHETICAL_WORDS,
+    NEGATORS,
+    PRESENTING_WORDS,
+    RULE_MARKERS,
+    STOP_WORDS,
+)
 from triptych.rewards.reading import read_answer
 from triptych.rewards.words import (
     PERCEIVED_CONCEPTS,
@@ -62,11 +71,20 @@ from triptych.stages.format import StagedOutput
 from triptych.stages.prompt import ProblemType
 
 COPIED_RUN = 6
+FREE_WORDS = 6
+WORDS_PER_OWN = 4
+"""Reasoning that people wrote about prose (tests/golden/rewards) wants up to 2.75."""
 MIN_EVIDENCE = 3
 
 _RULES = tuple(tuple(marker.split()) for marker in RULE_MARKERS)
 _RULE_STARTS = frozenset(marker[0] for marker in _RULES)
 _SUPPOSING = _RULE_STARTS | HYPOTHETICAL_WORDS
+# The letters are those of options.
+_SAYING_NOTHING = (
+    STOP_WORDS | NEGATORS | PRESENTING_WORDS | frozenset({SENTENCE_END, *ascii_lowercase})
+)
+# So many words of the context too many, and nothing is earned.
+_SURPLUS = 3
 _TEXT_TYPES = (ProblemType.OCR, ProblemType.FREE_FORM)
 
 
@@ -145,9 +163,9 @@ def _concluded(
         return len(wanted & said) / len(wanted) if wanted else 0.0
     concluded = conclusions(output.think, problem_type, options)
     value = read_answer(output.answer, problem_type, options)
-    if any(stated and (stated.value != value or not stated.coherent) for stated in concluded):
+    if any(stated and stated.spoils(value) for stated in concluded):
         return None if output.answer else 0.0
-    return float(all(concluded))
+    return float(all(stated and stated.supports(value) for stated in concluded))
 
 
 @lru_cache(maxsize=2048)
@@ -269,6 +287,19 @@ def _without_options(text: Text, options: tuple[str, ...]) -> Text:
 
 
 def _own_words(think: Text, context: Text) -> float:
+    """1 while the reasoning repeats neither the wording nor the words of the context, down to 0."""
+    return min(_own_wording(think, context), _own_vocabulary(think, context))
+
+
+def _own_vocabulary(think: Text, context: Text) -> float:
+    """1 while few content words are the context's for each that is not, falling to 0."""
+    content = think.vocabulary - _SAYING_NOTHING
+    borrowed = len(content & context.vocabulary)
+    surplus = borrowed - FREE_WORDS - WORDS_PER_OWN * (len(content) - borrowed)
+    return 1.0 - min(1.0, max(0.0, surplus / _SURPLUS))
+
+
+def _own_wording(think: Text, context: Text) -> float:
     """1 while at most half of the reasoning repeats the context word for word, falling to 0."""
     words, source = think.words, context.words
     if not _may_copy(words, context.padded):  # mostly

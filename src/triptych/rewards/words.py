@@ -17,6 +17,9 @@ from triptych.rewards.lexicon import (
     CLAUSE_WORDS,
     EMOTION_GROUP,
     FILLERS,
+    FRONTED,
+    GOING_ON,
+    NEGATING,
     NEGATORS,
     NO_NEGATION,
     PERCEIVED_GROUPS,
@@ -33,7 +36,17 @@ _PLAIN = str.maketrans("\u2018\u2019\u02bc\u201c\u201d\u2212", "'''\"\"-")
 # Scripts without spaces: each character counts as a word.
 _UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])")
 _NOT = re.compile(r"n't\b|(?<=\bcan)not\b")
-_IDIOMS = re.compile(rf"\b(?:{'|'.join(NO_NEGATION)})\b")
+_IDIOMS = re.compile(rf"\b(?:(?:{'|'.join(NO_NEGATION)})\b|(?:{'|'.join(GOING_ON)})(?= \w+ing\b))")
+_NEGATING = re.compile(rf"\b(?:{'|'.join(NEGATING)})\b")
+_FRONTED = re.compile(
+    rf"(?:^|[.!?;:,] )(?:{'|'.join(FRONTED)}) [^.!?;:,]*?(?= (?:i|he|she|it|we|they)\b)"
+)
+# Turns of phrase by a word of theirs that many texts do not have.
+_TURNS: dict[str, list[str]] = {}
+for _turn in (*NO_NEGATION, *GOING_ON, *NEGATING):
+    _TURNS.setdefault(max(_turn.split(), key=len), []).append(_turn)
+_OPENERS = frozenset(max(opener.split(), key=len) for opener in FRONTED)
+_TURN_WORDS = _OPENERS | _TURNS.keys()
 _DASHES = str.maketrans("\u2013\u2014", "::")
 _STOPS = ".!?;\u2026\u3002"
 _COMMAS = ",:()[]/-\u2013\u2014\u3001"
@@ -246,13 +259,28 @@ def read_text(text: str) -> Text:
     """Read a text into words and clauses.
 
     A clause ends at a comma, colon, dash, bracket or slash, at the end of a sentence, and before
-    words such as "and" or "while". "isn't" reads "is not"; an "'s" is dropped.
+    words such as "and" or "while". "isn't" reads "is not"; an "'s" is dropped. Turns of phrase that
+    negate, or only seem to, read as what they mean (`lexicon.NEGATING`, `lexicon.NO_NEGATION`).
     """
     plain = normalise(text)
     if "n't" in plain or "cannot" in plain:
         plain = _NOT.sub(" not", plain)
-    if any(idiom in plain for idiom in NO_NEGATION):
-        plain = _IDIOMS.sub(" ", plain)
+    read = _read(plain)
+    turned = _turned(plain, read.vocabulary)
+    return read if turned == plain else _read(turned)
+
+
+def _turned(plain: str, vocabulary: frozenset[str]) -> str:
+    """A normalised text, its turns of phrase in words that `_read` takes as they are meant."""
+    telling = _TURN_WORDS & vocabulary
+    if not telling:  # mostly
+        return plain
+    if any(turn in plain for word in telling for turn in _TURNS.get(word, ())):
+        plain = _NEGATING.sub(r"\g<0> not", _IDIOMS.sub(" ", plain))
+    return plain if _OPENERS.isdisjoint(telling) else _FRONTED.sub(r"\g<0>,", plain)
+
+
+def _read(plain: str) -> Text:
     words: list[str] = []
     clauses: list[int] = []
     clause = 0

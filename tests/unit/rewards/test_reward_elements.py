@@ -54,6 +54,42 @@ def test_stated_elements(text: str, mouth: str, voice: str) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("She is smiling rather than frowning.", "named"),
+        ("She smiles instead of frowning.", "named"),
+        ("Instead of frowning she smiles.", "named"),
+        ("She is not just smiling.", "named"),
+        ("She isn't only smiling, she is waving.", "named"),
+        ("Without hesitation she smiles.", "named"),
+        ("Without a word she smiles.", "named"),
+        ("She cannot help smiling.", "named"),
+        ("She can't help smiling.", "named"),
+        ("She never stops smiling.", "named"),
+        ("She never fails to smile.", "named"),
+        ("I do not doubt that she smiles.", "named"),
+        ("Nothing suggests she frowns.", "missing"),
+        ("I doubt that she frowns.", "missing"),
+        ("I doubt that she smiles.", "contradicted"),
+        ("I doubt she smiles.", "contradicted"),
+        ("Nothing suggests that she smiles.", "contradicted"),
+        ("She frowns rather than smiles.", "contradicted"),
+        ("She is not just frowning.", "contradicted"),
+        ("She cannot help frowning.", "contradicted"),
+        ("Without smiling she waves.", "contradicted"),
+    ],
+)
+def test_turns_of_phrase_are_read_as_they_are_meant(text: str, status: str) -> None:
+    smile = Element(
+        name="mouth",
+        phrases=("smiles", "smiling", "smile"),
+        contradictions=("frowns", "frowning", "frown"),
+    )
+
+    assert element_coverage(text, Reference(elements=(smile,))) == {"mouth": status}
+
+
 def test_cues_are_the_words_that_tell_the_values_apart() -> None:
     timed = Element(
         name="start",

@@ -1,4 +1,5 @@
 import itertools
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -14,8 +15,10 @@ from triptych.data.clips.questions import (
 from triptych.data.sample import Element, Reference, Sample
 from triptych.errors import DataError
 from triptych.rewards.base import Unscored
-from triptych.rewards.reasoning import claims, reasoning_reward
+from triptych.rewards.reasoning import _own_words, claims, reasoning_reward
+from triptych.rewards.words import read_text
 
+GOLDEN = Path(__file__).parents[2] / "golden"
 LOUD = Loudness.LOUD
 CUES = Cues(Mouth.NEUTRAL, Mouth.SMILING, Brows.RAISED, Pitch.RISING, LOUD, LOUD)
 (INTENTION,) = intention_questions("clip", CUES, 1, Random(0))
@@ -96,6 +99,8 @@ class TestWithAndWithoutStatedElements:
     def test_copying_the_context_is_no_reasoning(self, sample: Sample) -> None:
         assert reward(f"{CONTEXT} So ({LETTER}).", sample=sample) < 0.4
         assert reward(CONTEXT, sample=sample) == 0.0
+        reversed_context = " ".join(CONTEXT.replace(".", "").split()[::-1])
+        assert reward(f"{reversed_context}. So ({LETTER}).", sample=sample) < 0.4
 
     def test_without_a_conclusion_half_is_lost(self, sample: Sample) -> None:
         assert reward(f"{EVIDENCE}.", sample=sample) == 0.5
@@ -130,6 +135,46 @@ class TestWithAndWithoutStatedElements:
 
     def test_case_and_punctuation_do_not_matter(self, sample: Sample) -> None:
         assert reward(f"A  SMILING mouth -- with a Rising voice!\n({LETTER})", sample=sample) == 1.0
+
+
+PROSE = [
+    Sample.model_validate_json(line)
+    for line in (GOLDEN / "rewards" / "prose.jsonl").read_text(encoding="utf-8").splitlines()
+]
+
+
+def with_conclusion(text: str, sample: Sample) -> str:
+    return f"{text}. So the answer is ({sample.answer})."
+
+
+def test_the_words_of_the_context_in_another_order_are_no_reasoning() -> None:
+    rewards: list[float] = []
+    for sample in PROSE:
+        context = sample.reference.context or ""
+        words = context.replace(".", "").split()
+        for salad in (words[::-1], sorted(words), Random(0).sample(words, len(words))):
+            think = with_conclusion(" ".join(salad), sample)
+            rewards.append(reward(think, context, sample.answer, sample))
+
+    assert sum(rewards) / len(rewards) < 0.05
+
+
+def test_reasoning_that_people_wrote_has_words_enough_of_its_own() -> None:
+    for sample in PROSE:
+        think, context = sample.reference.reasoning or "", sample.reference.context or ""
+        assert _own_words(read_text(think), read_text(context)) == 1.0, sample.id
+
+
+def test_six_words_of_the_context_are_free_and_each_own_word_frees_four() -> None:
+    context = read_text("nail oak rope silk tin urn wax yarn zinc jade kelp lime")
+
+    def own(think: str) -> float:
+        return _own_words(read_text(think), context)
+
+    assert own("silk nail tin oak urn rope, so the correct answer is (B)") == 1.0
+    assert own("silk nail tin oak urn rope wax, so (B)") == pytest.approx(2 / 3)
+    assert own("zinc silk nail tin oak urn rope wax yarn, so (B)") == 0.0
+    assert own("zinc silk nail tin oak urn rope wax yarn wealth, so (B)") == 1.0
 
 
 def test_evidence_from_one_side_only_is_incomplete() -> None:

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,17 @@ def test_a_users_own_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         one("my_own_rewards:length")
     with pytest.raises(ConfigError, match=r"cannot be imported \(ZeroDivisionError"):
         one("my_broken_rewards:length")
+
+
+def test_a_function_in_the_working_folder_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rewards_beside_me.py").write_text("def f(prompts, completions, **_): return [1]\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])  # as a script has it
+    one("rewards_beside_me:f")
+    one("rewards_beside_me:f")
+    assert sys.path.count(str(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("target", ["", "Answer", "colour", ":f", "module:", "module.f"])

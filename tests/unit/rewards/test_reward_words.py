@@ -58,6 +58,24 @@ def test_a_phrase_is_found_by_whole_words_and_not_across_sentences() -> None:
         ("not only smiling", False),
         ("there is no doubt that he is smiling", False),
         ("smiling, not frowning", False),
+        ("frowning rather than smiling", True),
+        ("frowning instead of smiling", True),
+        ("nothing suggests that she is smiling", True),
+        ("I doubt that she is smiling", True),
+        ("he doubts she is smiling", True),
+        ("I do not doubt that she is smiling", False),
+        ("not just smiling", False),
+        ("isn't merely smiling", False),
+        ("she cannot help smiling", False),
+        ("she can't help but keep smiling", False),
+        ("she never stops smiling", False),
+        ("she does not stop smiling", False),
+        ("she does not stop to ask who is smiling", False),
+        ("without hesitation the man is smiling", False),
+        ("without a word she is smiling", False),
+        ("she nods. instead of frowning she is smiling", False),
+        ("without her smiling", True),
+        ("he waves without it smiling", True),
     ],
 )
 def test_a_negator_reaches_to_the_end_of_its_clause(text: str, negated: bool) -> None:
@@ -66,6 +84,11 @@ def test_a_negator_reaches_to_the_end_of_its_clause(text: str, negated: bool) ->
     assert read.negated(read.words.index("smiling")) is negated
     assert ("smile" in read.denied) is negated
     assert ("smile" in read.affirmed) is not negated
+
+
+def test_what_does_not_stop_is_negated_and_what_does_not_stop_moving_is_not() -> None:
+    assert read_text("The bus does not stop.").denied == {"stop"}
+    assert read_text("The bus does not stop moving.").denied == frozenset()
 
 
 def test_synonyms_are_one_concept_and_opposites_exclude_each_other() -> None:

@@ -1,10 +1,11 @@
 """Hallucinated perception: contexts that describe what was not shown.
 
 Where the reference states elements with their medium, a context describes a withheld medium if it
-says anything of such an element, right or wrong. Elsewhere words decide (`describes`): a part of a
-sentence with a word of seeing ("smiling", "wearing", "camera") or of hearing ("voice", "laughs")
-counts, unless it denies perception ("no video is shown", "I cannot hear her voice"), speaks of the
-question or supposes something ("if she smiled").
+says anything of such an element in the element's own phrases, right or wrong. Beside them, and
+where there are none, words decide (`describes`): a part of a sentence with a word of seeing
+("smiling", "wearing", "camera") or of hearing ("voice", "laughs") counts, unless it denies
+perception ("no video is shown", "I cannot hear her voice"), speaks of the question or supposes
+something ("if she smiled").
 
 The words are English and few. What is not seen: a description in other words, one that a denial
 shares its sentence part with, and words of one sense that stand for the other ("she talks" may be
@@ -14,6 +15,7 @@ seen from the lips). It is a figure to compare conditions and models with, not a
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from triptych.data.sample import MediaKind, Sample
 from triptych.evaluation.audit.conditions import HEARD, SEEN, WITHHELD, Condition
@@ -91,24 +93,43 @@ def describes(text: str, kinds: frozenset[MediaKind]) -> bool:
     (True, False)
     """
     cues = [pattern for group, pattern in _CUES.items() if not group.isdisjoint(kinds)]
-    plain = _CONTRACTED.sub(" not", normalise(text))
     return any(
-        pattern.search(part)
-        for claim in _TURN.split(plain)
-        for part in _claimed(claim)
+        pattern.search(part.text)
+        for part in _parts(_plain(text))
+        if not part.denied and not part.supposed
         for pattern in cues
     )
 
 
-def _claimed(claim: str) -> Iterator[str]:
-    """The parts of a claim that neither deny perception nor suppose something."""
-    denied = supposed = False
-    for part in filter(str.strip, _PART_END.split(claim)):
-        # "No video is shown, so no face or gesture" goes on to deny.
-        denied = bool(_NEGATION.search(part)) and (denied or bool(_MEDIA.search(part)))
-        supposed = supposed or bool(_SUPPOSED.search(part))
-        if not denied and not supposed:
-            yield part
+class _Part(NamedTuple):
+    """A part of a sentence: whether it denies perception, or supposes something."""
+
+    text: str
+    denied: bool
+    supposed: bool
+
+
+def _plain(text: str) -> str:
+    return _CONTRACTED.sub(" not", normalise(text))
+
+
+def _parts(plain: str) -> Iterator[_Part]:
+    for claim in _TURN.split(plain):
+        denied = supposed = False
+        for part in filter(str.strip, _PART_END.split(claim)):
+            # "No video is shown, so no face or gesture" goes on to deny.
+            denied = bool(_NEGATION.search(part)) and (denied or bool(_MEDIA.search(part)))
+            supposed = supposed or bool(_SUPPOSED.search(part))
+            yield _Part(part, denied, supposed)
+
+
+def _without_denials(text: str) -> str:
+    """A text, normalised, without the parts that deny perception."""
+    kept, rest = "", _plain(text)
+    for part in _parts(rest):
+        between, said, rest = rest.partition(part.text)
+        kept += between if part.denied else between + said
+    return kept + rest
 
 
 @dataclass(frozen=True)
@@ -117,8 +138,8 @@ class Perception:
 
     Attributes:
         described: share of the contexts that describe a withheld medium.
-        by_elements: how many of them were judged by the elements of their reference; the others by
-            words.
+        by_elements: how many of them were judged by the elements of their reference and by words;
+            the others by words alone.
         unchanged: share of the contexts that are those of the full benchmark, word for word.
         without: items whose completion has no context.
     """
@@ -150,11 +171,9 @@ def perception_under(
             without += 1
             continue
         shown = frozenset(item.kind for item in sample.media)
-        stated = names_withheld(outcome.context, sample, kinds)
-        by_elements += stated is not None
-        if stated is None:
-            stated = describes(outcome.context, _senses(kinds & shown))
-        described.append(float(stated))
+        named = names_withheld(outcome.context, sample, kinds)
+        by_elements += named is not None
+        described.append(float(named or describes(outcome.context, _senses(kinds & shown))))
         clusters.append(cluster_of(sample))
         if (before := full.get(sample.id)) and before.context is not None:
             same = normalise(before.context) == normalise(outcome.context)
@@ -175,14 +194,14 @@ def perception_under(
 
 
 def names_withheld(context: str, sample: Sample, kinds: frozenset[MediaKind]) -> bool | None:
-    """Whether a context says anything of the elements that are in withheld media; None where no
-    element states that it is.
+    """Whether a context says anything of the elements that are in withheld media, beyond that it
+    perceives nothing of them; None where no element states that it is in such.
     """
     elements = sample.reference.elements
     withheld = [one.medium is not None and is_of(one.medium, kinds) for one in elements]
     if not any(withheld):
         return None
-    found = element_coverage(context, sample.reference).values()
+    found = element_coverage(_without_denials(context), sample.reference).values()
     return any(
         hidden and status is not ElementStatus.MISSING
         for hidden, status in zip(withheld, found, strict=True)

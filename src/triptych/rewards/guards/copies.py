@@ -26,7 +26,7 @@ from triptych.rewards.guards.passages import (
     sentences_of,
     words_of,
 )
-from triptych.rewards.lexicon import CLAUSE_WORDS, NEGATORS, STOP_WORDS
+from triptych.rewards.lexicon import CLAUSE_WORDS, NEGATORS, PRESENTING_WORDS, STOP_WORDS
 
 LONG_SOURCE = 4
 """From so many words on a source is recognised among function words, and as a clause."""
@@ -34,14 +34,7 @@ MIN_PARTIAL = 8
 PARTIAL_SHARE = 0.8
 """A run of this share of a source, and of `MIN_PARTIAL` words, stands for the source."""
 
-_PRESENTING = frozenset(
-    """
-    option options answer answers choice choices candidate candidates question questions asked asks
-    possible possibly possibilities following either or and the is are was were be of these those
-    this one which could may might can as in with here there listed given correct right
-    """.split()  # noqa: SIM905 - read as words
-)
-_AROUND = (STOP_WORDS - NEGATORS) | _PRESENTING
+_AROUND = (STOP_WORDS - NEGATORS) | PRESENTING_WORDS
 _CLAUSE_MARKS = frozenset(",;:()[]/–—…")
 
 
@@ -86,7 +79,7 @@ def _copied(text: str, sentence: Span, sources: Sequence[_Source]) -> list[Span]
     every = [place for source in sources for place in _places(padded, source)]
     if not every:
         return []
-    if all(_made_of(keys, every, _PRESENTING)):
+    if all(_made_of(keys, every, PRESENTING_WORDS)):
         return [sentence]
     long = [place for place in every if len(place) >= LONG_SOURCE]
     if not long:

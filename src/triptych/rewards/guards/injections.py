@@ -35,7 +35,7 @@ _BLOCK = re.compile(
 )
 # Letters of other alphabets that look like ours, where they stand among ours.
 _LOOK_ALIKES = str.maketrans("аеорсухіјѕοαԁһı", "aeopcyxijsoadhi")
-_MIXED = re.compile(r"\w*[a-z]\w*")
+_MIXED = re.compile(r"(?<!\w)\w*[a-z]\w*")  # tried once a word: some are as long as their text
 # "... points His voice breaks": a sentence of three words and more that follows no mark.
 _UNMARKED = re.compile(r"(?<=[^\s.,;:] )(?!I\b)(?=(?:A|[A-Z][a-z]+) \S+ \S)")
 _FOREIGN = re.compile(r"[^\W\d_a-z]")

@@ -144,6 +144,9 @@ def test_elements_that_state_their_medium_go_before_words() -> None:
     other = next(one for one in ("rising", "flat", "trembling") if one != pitch)
     assert names_withheld(f"The voice is {other}.", sample, HEARD) is True, "right or wrong"
     assert names_withheld("The person feels something.", sample, SEEN | HEARD) is False
+    unseen = "I cannot see whether the mouth stays smiling"
+    assert names_withheld(f"{unseen}, and the voice is {pitch}.", sample, SEEN) is False
+    assert names_withheld(f"{unseen}, but the brows are {brows}.", sample, SEEN) is True
     plain = [one.model_copy(update={"medium": None}) for one in sample.reference.elements]
     reference = sample.reference.model_copy(update={"elements": tuple(plain)})
     silent = sample.model_copy(update={"reference": reference})
