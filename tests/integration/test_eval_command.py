@@ -224,6 +224,24 @@ def test_a_limit_takes_whole_clips_and_is_part_of_a_larger_one(clips_folder: Pat
     assert some_clips(samples, 999) == samples
 
 
+def test_a_limit_tells_files_of_one_name_in_folders_of_clips_apart() -> None:
+    from triptych.cli.questions import some_clips
+    from triptych.data.sample import Media, MediaKind, Sample
+
+    def asked(root: str) -> list[Sample]:
+        return [
+            Sample(
+                id=f"q{number:02}", question="?", problem_type="yes_no", answer="yes",  # type: ignore[arg-type]
+                media=(Media(kind=MediaKind.VIDEO, path=Path(f"{root}/{number}/video.mp4")),),
+            )
+            for number in range(40)
+        ]  # fmt: skip
+
+    chosen = [one.id for one in some_clips(asked("/data"), 8)]
+    assert chosen != [f"q{number:02}" for number in range(8)]
+    assert [one.id for one in some_clips(asked("/elsewhere"), 8)] == chosen, "data sets move"
+
+
 def test_batches_of_any_size_give_the_same_figures(clips_folder: Path, tiny_folder: Path) -> None:
     model = OmniModel.from_pretrained(tiny_folder, budget=MediaBudget(fps=4.0))
     samples = read_samples(clips_folder / "rl-biased.jsonl")[:33]

@@ -88,6 +88,9 @@ def test_it_scores_as_evaluation_does_however_many_work(
         assert found[item.sample_id].item.scores == scores
         assert found[item.sample_id].item.cluster == item.cluster
     assert results["questions"] == {"answered": 40, "of": 40, "missing": 0}
+    base = results["baselines"]["splits"]["all"]
+    assert base["n"] == results["evaluation"]["model"]["all"]["answer"]["n"]
+    assert 0 < base["chance"] <= base["most_frequent"] < 1
     assert results["groups"]["kind"].keys() == {"intention", "emotion"}
     assert str(file) in results["predictions"]
     assert "has no answer stage" not in capsys.readouterr().out

@@ -112,11 +112,13 @@ def _show(config: CompareConfig, pairing: "Pairing", rows: "Sequence[Row]") -> N
         rows, lambda row: (row.paired.baseline, row.paired.run)
     ):
         console.print(_table(baseline, name, list(members), config.by))
-    console.print(
-        f"p is adjusted for the {count_tests(pairing)} rows with a difference (Holm); the "
-        "intervals are 95% each, not adjusted",
-        highlight=False,
-    )
+    if tests := count_tests(pairing):
+        rows_told = "row" if tests == 1 else "rows"
+        console.print(
+            f"p is adjusted for the {tests} {rows_told} with a difference (Holm); the intervals "
+            "are 95% each, not adjusted",
+            highlight=False,
+        )
 
 
 def _table(baseline: str, run: str, rows: "Sequence[Row]", by: str | None) -> "Table":

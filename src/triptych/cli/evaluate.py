@@ -53,6 +53,7 @@ def run(config: EvalConfig) -> None:
     )
     from triptych.cli.rewards import give_model, load_rewards, print_spend
     from triptych.data.policy import RunSkips, usable_samples
+    from triptych.evaluation.baselines import baselines_of
     from triptych.evaluation.runner import evaluate
     from triptych.runs import RunFolder
 
@@ -92,8 +93,11 @@ def run(config: EvalConfig) -> None:
                 origin=loaded.origin,
             )
     if first:
-        folder.write_results(_results(config, questions, result))
-        print_result(config, questions, result)
+        by_id = {one.id: one for one in samples}
+        baselines = baselines_of(result.records, by_id, "all")
+        results = _results(config, questions, result)
+        folder.write_results({**results, "baselines": baselines.to_json()})
+        print_result(config, questions, result, baselines=baselines)
         print_spend(rewards, loaded.engine)
         print(f"results: {folder.results_path}")
 

@@ -10,10 +10,11 @@ from rich.table import Table
 from triptych.cli.questions import EngineConfig, Questions, deviations
 from triptych.cli.tables import cell_text, plain_text, print_evaluation, wide_console
 from triptych.evaluation.records import ASK_AGAIN
-from triptych.evaluation.summary import EvaluationResult, Groups, reasons
+from triptych.evaluation.summary import EvaluationResult, Groups, Summary, reasons
 from triptych.statistics import Interval
 
 if TYPE_CHECKING:
+    from triptych.evaluation.baselines import Baselines
     from triptych.evaluation.benchmarks import Benchmark
 
 _COLUMNS = ("answer", "answer.published", "context", "reasoning")
@@ -25,13 +26,13 @@ def print_result(
     questions: Questions,
     result: EvaluationResult,
     console: Console | None = None,
+    baselines: "Baselines | None" = None,
 ) -> None:
     """The figures of an evaluation: over all questions, by group, and beside published ones."""
     console = console or wide_console()
     for line in _protocol(config, questions):
         console.print(plain_text(line), soft_wrap=True)
-    print_evaluation({"model": result.summary}, console)
-    print_groups(result.groups, console)
+    print_figures(result, baselines, console)
     if questions.benchmark:
         print_known(questions.benchmark, result, console)
     for line in _shares(questions, result):
@@ -40,10 +41,36 @@ def print_result(
         console.print(plain_text(line, "yellow"), soft_wrap=True)
 
 
-def print_groups(groups: Groups, console: Console) -> None:
+def print_figures(
+    result: EvaluationResult, baselines: "Baselines | None", console: Console
+) -> None:
+    """The figures over all questions and by group, beside what blind answers reach."""
+    summary = _beside_baselines(result.summary, baselines) if baselines else result.summary
+    print_evaluation({"model": summary}, console)
+    print_groups(result.groups, console, baselines)
+
+
+def _beside_baselines(summary: Summary, baselines: "Baselines") -> Summary:
+    """The summary, with what blind answers reach in the rows behind `answer`."""
+    shown: Summary = {}
+    for split, metrics in summary.items():
+        shown[split] = {}
+        for metric, interval in metrics.items():
+            shown[split][metric] = interval
+            if metric == "answer" and (base := baselines.splits.get(split)):
+                for label, value in (
+                    ("  by chance", base.chance),
+                    ("  most frequent answer", base.most_frequent),
+                ):
+                    shown[split][label] = Interval(value, None, None, base.n)
+    return shown
+
+
+def print_groups(groups: Groups, console: Console, baselines: "Baselines | None" = None) -> None:
     """One table per division of the questions: a row per part, means with 95% intervals.
 
-    A division that all questions fall into one part of says nothing, and is left out.
+    n is that of the answers; another figure's own stands beside it where it differs. A division
+    that all questions fall into one part of says nothing, and is left out.
     """
     for name, parts in groups.items():
         if len(parts) < 2:
@@ -56,18 +83,25 @@ def print_groups(groups: Groups, console: Console) -> None:
             title_style="bold",
         )
         table.add_column(plain_text(name), overflow="fold")
-        for column in ("n", *metrics):
+        known = baselines.groups.get(name, {}) if baselines else {}
+        for column in ("n", *(["chance"] if known else []), *metrics):
             table.add_column(column, justify="right", no_wrap=True)
         largest = sorted(parts, key=lambda value: -_size(parts[value]))[:_MOST_ROWS]
         for value in (one for one in parts if one in largest):
-            cells = [cell_text(parts[value].get(metric)) for metric in metrics]
-            table.add_row(plain_text(value), str(_size(parts[value])), *cells)
+            size = _size(parts[value])
+            cells = [cell_text(parts[value].get(metric), size) for metric in metrics]
+            if known:
+                cells.insert(0, f"{known[value].chance:.3f}" if value in known else "-")
+            table.add_row(plain_text(value), str(size), *cells)
         console.print(table)
         if folded := len(parts) - len(largest):
             console.print(f"{folded} smaller parts are in results.json only", highlight=False)
 
 
 def _size(part: Mapping[str, Interval]) -> int:
+    """Answers of a part; where none is scored, what there is most of."""
+    if "answer" in part:
+        return part["answer"].n
     return max((interval.n for interval in part.values()), default=0)
 
 

@@ -189,15 +189,16 @@ def load_questions(config: QuestionsConfig, *, need_media: bool = True) -> Quest
 def some_clips(samples: "Sequence[Sample]", limit: int) -> "list[Sample]":
     """So many questions, clip by clip, in the order of the data set.
 
-    Clips are drawn by the digest of their names: whatever the order of the file, the choice is the
-    same, and a smaller one is part of a larger one.
+    Clips are drawn by the digest of their names and folders: whatever the order of the file, the
+    choice is the same, and a smaller one is part of a larger one.
     """
     import hashlib
 
     from triptych.evaluation.metrics import cluster_of
 
     def drawn(number: int) -> tuple[bytes, str]:
-        name = Path(cluster_of(samples[number])).name  # a data set may move
+        # Not the whole path, since a data set may move; nor the name alone, as in ID/video.mp4.
+        name = "/".join(Path(cluster_of(samples[number])).parts[-2:])
         digest = hashlib.sha256(name.encode(errors="surrogatepass")).digest()
         return digest, samples[number].id
 

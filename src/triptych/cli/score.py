@@ -14,6 +14,7 @@ from triptych.evaluation.rescoring import Stages
 
 if TYPE_CHECKING:
     from triptych.cli.questions import Questions
+    from triptych.evaluation.baselines import Baselines
     from triptych.evaluation.metrics import Published
     from triptych.evaluation.precomputed import Precomputed
     from triptych.evaluation.rescoring import Turn
@@ -63,8 +64,8 @@ def run(config: ScoreConfig) -> None:
     """Score predictions that are there already, without a model: the figures of `triptych eval`.
 
     The predictions may be of `triptych generate` or `eval`, of HumanOmniV2's evaluation, of
-    lmms-eval or of an OpenAI batch, or any JSONL with an id and a text. Several completions of a
-    sample are averaged. The figures go to OUT/results.json, every prediction with its scores to
+    lmms-eval or of an OpenAI batch, or any JSONL with an id and a text. Of several completions of a
+    sample every one counts. The figures go to OUT/results.json, every prediction with its scores to
     OUT/predictions/model.jsonl.
     """
     from triptych.evaluation.rescoring import rare_collections
@@ -75,6 +76,7 @@ def run(config: ScoreConfig) -> None:
 
 def _run(config: ScoreConfig) -> None:
     from triptych.cli.questions import load_questions
+    from triptych.evaluation.baselines import baselines_of
     from triptych.evaluation.precomputed import read_precomputed
     from triptych.evaluation.rescoring import (
         Rescorer,
@@ -113,9 +115,15 @@ def _run(config: ScoreConfig) -> None:
             config.seed,
         )
     results = _results(questions, precomputed, result, plain, bare)
-    # Not beside the data in environment.json, by which runs are told to have answered the same.
-    folder.write_results({**results, "predictions": data_fingerprint([config.predictions])})
-    _print(questions, result, list(_notices(config, turns, precomputed, plain, bare)))
+    asked = {turn.id: turn.sample for turn in turns}
+    baselines = baselines_of(result.records, asked, "all")
+    results |= {
+        "baselines": baselines.to_json(),
+        # Not beside the data in environment.json, which says what was answered.
+        "predictions": data_fingerprint([config.predictions]),
+    }
+    folder.write_results(results)
+    _print(questions, result, baselines, list(_notices(config, turns, precomputed, plain, bare)))
     print(f"results: {folder.results_path}")
 
 
@@ -190,7 +198,7 @@ def _notices(
     if plain and bare:
         yield (
             f"{len(bare)} of {len(turns)} predictions have no answer stage and are scored as "
-            "answers from their first to their last word; context and reasoning are not scored"
+            "answers, whole or by what they finally state; context and reasoning are not scored"
         )
     if not plain and bare:
         yield (
@@ -199,13 +207,17 @@ def _notices(
         )
 
 
-def _print(questions: "Questions", result: "EvaluationResult", notices: Sequence[str]) -> None:
-    from triptych.cli.evaluation_tables import print_groups, print_known
-    from triptych.cli.tables import plain_text, print_evaluation, wide_console
+def _print(
+    questions: "Questions",
+    result: "EvaluationResult",
+    baselines: "Baselines",
+    notices: Sequence[str],
+) -> None:
+    from triptych.cli.evaluation_tables import print_figures, print_known
+    from triptych.cli.tables import plain_text, wide_console
 
     console = wide_console()
-    print_evaluation({"model": result.summary}, console)
-    print_groups(result.groups, console)
+    print_figures(result, baselines, console)
     if questions.benchmark:
         print_known(questions.benchmark, result, console)
     for line in notices:

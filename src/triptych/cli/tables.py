@@ -28,18 +28,23 @@ def print_evaluation(arms: Mapping[str, Summary], console: Console | None = None
     splits = list(dict.fromkeys(split for summary in arms.values() for split in summary))
     for split in splits:
         columns = [summary.get(split, {}) for summary in arms.values()]
-        table = Table(box=SIMPLE_HEAD, title=split, title_justify="left", title_style="bold")
+        table = Table(
+            box=SIMPLE_HEAD, title=plain_text(split), title_justify="left", title_style="bold"
+        )
         table.add_column("metric", no_wrap=True)
         table.add_column("n", justify="right", no_wrap=True)
         for arm in arms:
-            table.add_column(arm.replace("_", " "), justify="right", no_wrap=True)
+            table.add_column(plain_text(arm.replace("_", " ")), justify="right", no_wrap=True)
         for metric in dict.fromkeys(metric for column in columns for metric in column):
             # Single elements of the context only once, for all samples together.
-            if metric in HIDDEN or (metric.startswith("context.") and split != splits[0]):
+            if metric.startswith("context.") and split != splits[0]:
+                continue
+            if metric in HIDDEN and not (metric == "answer.alone" and any(map(_differs, columns))):
                 continue
             cells = [column.get(metric) for column in columns]
             size = next((cell.n for cell in cells if cell), 0)
-            table.add_row(metric, str(size), *map(cell_text, cells))
+            texts = (cell_text(cell, size) for cell in cells)
+            table.add_row(plain_text(metric), str(size), *texts)
         console.print(table)
 
 
@@ -53,13 +58,19 @@ def plain_text(text: str, style: str = "") -> Text:
     return Text(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text), style)
 
 
-def cell_text(interval: Interval | None) -> str:
-    """A mean and its interval, such as ``0.731 (0.68-0.78)``."""
+def cell_text(interval: Interval | None, size: int | None = None) -> str:
+    """A mean and its interval, such as ``0.731 (0.68-0.78)``.
+
+    Args:
+        interval: what is shown; None is a dash.
+        size: the n that stands in the row; where the figure has another one, that is added.
+    """
     if interval is None:
         return "-"
+    own = "" if size in (None, interval.n) else f" n={interval.n}"
     if interval.low is None or interval.high is None:
-        return f"{interval.mean:.3f}"
-    return f"{interval.mean:.3f} ({interval.low:.2f}-{interval.high:.2f})"
+        return f"{interval.mean:.3f}{own}"
+    return f"{interval.mean:.3f} ({interval.low:.2f}-{interval.high:.2f}){own}"
 
 
 def difference_text(difference: Interval, digits: int = 2) -> str:
@@ -82,6 +93,12 @@ def verdict_lines(differences: Mapping[str, Summary]) -> list[str]:
         ]
         lines.append(f"{first} against {second}: " + ", ".join(parts))
     return lines
+
+
+def _differs(column: Mapping[str, Interval]) -> bool:
+    """Whether the demand that the reasoning leads to the answer makes a difference."""
+    one, alone = column.get("answer"), column.get("answer.alone")
+    return bool(one and alone) and one != alone
 
 
 def _verdict(difference: Interval) -> str:

@@ -32,8 +32,10 @@ class EndpointConfig:
     """Ask for the reply piece by piece, for servers that give it no other way (Qwen-Omni's API)."""
     timeout: float = 60.0
     """Most seconds until a whole reply has arrived."""
-    max_retries: int = 4
-    """How often an item is asked again after a failure that may pass."""
+    max_retries: int | None = None
+    """How often an item is asked again after a failure that may pass. By default 8 times, over 3
+    minutes, while a server is out (rate limit, error, gone), else 4 times: after a timeout or a bad
+    reply, and where no server was ever heard."""
     backoff: float = 1.0
     """Seconds before it is asked again the first time, doubled from time to time, with jitter."""
     max_wait: float = 60.0

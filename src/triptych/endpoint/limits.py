@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 from triptych.endpoint.failures import EndpointError, Failure, FailureReason
 
@@ -40,14 +40,15 @@ class Breaker:
         limit: how many are too many.
         asked: who is asked, for messages.
         wanted: what an item is to get: "score".
-        advice: what to do, by the commonest reason.
+        advise: what to do about a failure; it is given the last one of the commonest reason.
     """
 
     def __init__(
-        self, limit: int, asked: str, wanted: str, advice: Mapping[FailureReason, str]
+        self, limit: int, asked: str, wanted: str, advise: Callable[[Failure], str]
     ) -> None:
-        self._limit, self._asked, self._wanted, self._advice = limit, asked, wanted, advice
+        self._limit, self._asked, self._wanted, self._advise = limit, asked, wanted, advise
         self._row: Counter[FailureReason] = Counter()
+        self._last: dict[FailureReason, Failure] = {}
         self._why = ""
         self.last_cause = ""
 
@@ -72,12 +73,13 @@ class Breaker:
         """
         self.last_cause = failure.cause
         self._row[failure.reason] += counts
+        self._last[failure.reason] = failure
         if self._row.total() >= self._limit:
             causes = self._row.most_common()
             listed = ", ".join(f"{reason} {count}" for reason, count in causes)
             self.open(
                 f"{self._row.total()} items in a row got no {self._wanted} ({listed}; the last: "
-                f"{failure.cause}); {self._advice[causes[0][0]]}"
+                f"{failure.cause}); {self._advise(self._last[causes[0][0]])}"
             )
 
     def open(self, why: str) -> None:

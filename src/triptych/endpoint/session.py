@@ -1,17 +1,18 @@
 """What becomes of an item in the event loop: asked, asked again, given up; and the run with it."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception,
-    stop_after_attempt,
     wait_exponential,
     wait_random,
 )
@@ -26,6 +27,8 @@ from triptych.endpoint.usage import EndpointUsage
 Result = TypeVar("Result")
 Usage = TypeVar("Usage", bound=EndpointUsage)
 
+_RETRIES = 4
+_RETRIES_OF_OUTAGE = 8  # with the default waits 1 + 2 + ... + 32 + 60 + 60 s: three minutes
 _THREADS = 4  # for media and other things that would hold up the loop
 
 
@@ -64,7 +67,7 @@ class Session(Generic[Usage]):
         self.config, self.usage = config, usage
         asked = f"{wording.asked} {config.model} at {config.base_url}"
         self._breaker = Breaker(
-            config.max_failures, asked, wording.wanted, _advice_by_reason(config, wording)
+            config.max_failures, asked, wording.wanted, partial(_advice_on_row, config, wording)
         )
         self._client = Client(config, self._before_request)
         self._places = asyncio.Semaphore(config.max_concurrency)
@@ -75,7 +78,7 @@ class Session(Generic[Usage]):
         self._jitter = wait_random(0, config.backoff)
         self.given_up: Counter[FailureReason] = Counter()
         """Items that got nothing, by reason."""
-        self._has_answered = False
+        self._was_heard = self._has_answered = False
 
     @property
     def last_cause(self) -> str:
@@ -100,7 +103,7 @@ class Session(Generic[Usage]):
         self.check()
         retrying = AsyncRetrying(
             retry=retry_if_exception(self._may_pass),
-            stop=stop_after_attempt(self.config.max_retries + 1),
+            stop=self._is_enough,
             wait=self._wait,
             before_sleep=self._count_retry,
             reraise=True,
@@ -121,7 +124,12 @@ class Session(Generic[Usage]):
         Raises:
             RequestError: it has no reply.
         """
-        reply = await self._client.complete(messages, fields)
+        try:
+            reply = await self._client.complete(messages, fields)
+        except RequestError as error:
+            self._was_heard |= error.failure.status is not None
+            raise
+        self._was_heard = True
         self.usage = self.usage.plus_reply(reply)
         return reply
 
@@ -151,6 +159,24 @@ class Session(Generic[Usage]):
             and error.failure.remedy is Remedy.RETRY
             and error.failure.retry_after <= self.config.max_wait
         )
+
+    def _is_enough(self, state: RetryCallState) -> bool:
+        """Whether an item was asked often enough; the first attempt is no retry.
+
+        An outage is waited for longer. A timeout took its time already, another reply is no better
+        later, and a server that was never heard of may be elsewhere.
+        """
+        most = self.config.max_retries
+        if most is None:
+            most = _RETRIES_OF_OUTAGE if self._is_out(state) else _RETRIES
+        return state.attempt_number > most
+
+    def _is_out(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        if not isinstance(error, RequestError):
+            return False
+        gone = self._was_heard and error.failure.reason is FailureReason.UNAVAILABLE
+        return gone or error.failure.status is not None
 
     def _wait(self, state: RetryCallState) -> float:
         """Seconds: backoff or what the server wants, and jitter, lest all come back at once."""
@@ -196,15 +222,32 @@ class Session(Generic[Usage]):
                 return f"see that {section}.base_url is the address of a chat completions server"
 
 
-def _advice_by_reason(config: EndpointConfig, wording: Wording) -> dict[FailureReason, str]:
+def _advice_on_row(config: EndpointConfig, wording: Wording, failure: Failure) -> str:
+    """What to do where too many items in a row got nothing, by one of their failures."""
     section = config.section
-    return {
-        FailureReason.TIMEOUT: f"raise {section}.timeout or lower {section}.max_concurrency",
-        FailureReason.UNAVAILABLE: (
-            f"see that the server runs and that {section}.base_url is its address"
-        ),
-        FailureReason.BAD_REPLY: wording.bad_reply,
-        FailureReason.FAILED: (
-            "change the setting that the server refuses, or use a model that takes more"
-        ),
-    }
+    if failure.retry_after > config.max_wait:
+        return (
+            f"ask again later, or raise {section}.max_wait to the "
+            f"{math.ceil(failure.retry_after)} s that the server wants to be left alone for"
+        )
+    match failure:
+        case Failure(reason=FailureReason.BAD_REPLY):
+            return wording.bad_reply
+        case Failure(reason=FailureReason.FAILED):
+            return "change the setting that the server refuses, or use a model that takes more"
+        case Failure(reason=FailureReason.TIMEOUT, status=None):
+            return f"raise {section}.timeout or lower {section}.max_concurrency"
+        case Failure(reason=FailureReason.TIMEOUT):
+            return f"raise the server's own time limit, or lower {section}.max_concurrency"
+        case Failure(status=429):
+            return (
+                f"set {section}.requests_per_minute to what the server allows, or lower "
+                f"{section}.max_concurrency"
+            )
+        case Failure(status=None):
+            return f"see that the server runs and that {section}.base_url is its address"
+        case _:
+            return (
+                "see that the server runs and what its log says, or lower "
+                f"{section}.max_concurrency"
+            )

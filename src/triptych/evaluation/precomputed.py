@@ -6,25 +6,27 @@ JSONL, one JSON list, or an object with the list under "results". A record is
 * one of HumanOmniV2's evaluation: ``{"output", "prediction", "raw": {...}}``;
 * a line of an OpenAI batch: ``{"custom_id", "response": {"body": {"choices": [...]}}}``;
 * one of lmms-eval's samples: ``{"doc_id", "doc": {...}, "resps": [["..."]]}``;
-* or anything else with an id and a text, under one of `ID_FIELDS` and of `TEXT_FIELDS`.
+* or anything else with an id and a text, under one of `ID_FIELDS` and of `TEXT_FIELDS`. An `answer`
+  is taken for the text only where nothing else may be: data sets call the right answer so.
 
 An id is that of a sample, or what the sample's data set has under the same name. A record without
 one is matched by its question, media file and options. Nothing is guessed: what fits no sample, or
 several, is an error that names its line.
 """
 
-import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, TypeAlias
+from typing import Any
 
 from triptych.data.readers.base import RecordError
 from triptych.data.readers.fields import options as read_options
-from triptych.data.sample import JSON, Sample
+from triptych.data.sample import Sample
 from triptych.errors import DataError
+from triptych.evaluation.record_files import Record, read_records
 from triptych.generation.engine import NoCompletion, StopReason
+from triptych.rewards.reading import read_answer
 
 ID_FIELDS = ("sample_id", "custom_id", "question_id", "qid", "id", "index", "doc_id")
 """Where the id of a sample is looked for, in this order."""
@@ -40,15 +42,16 @@ _MEDIA_FIELDS = ("path", "video", "video_path", "image", "audio")
 _OPTION_FIELDS = ("options", "candidates", "Choice", "choices")
 # Of these pairs the second is made from the first, or is the right answer.
 _DERIVED = {("output", "prediction"), ("text", "answer")}
-_RESULTS = re.compile(r'"results"\s*:\s*(?=\[)')
-_SPACE = re.compile(r"[ \t\r\n]*")
+# What may stand beside an answer and is no text of a completion.
+_NO_TEXTS = {
+    *("answer", "stop_reason", "finish_reason", "problem_type", "media", "reference", "extra"),
+    *(*ID_FIELDS, *_ASKED, *_QUESTION_FIELDS, *_MEDIA_FIELDS, *_OPTION_FIELDS),
+}
 _STOPS = {
     **{str(reason): reason for reason in StopReason},
     "stop": StopReason.END,
     "content_filter": StopReason.WITHHELD,
 }
-
-Record: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,8 @@ def read_precomputed(
     written: dict[str, Sequence[Written]] = {}
     unanswered: dict[str, NoCompletion] = {}
     line_of: dict[str, int] = {}
-    for line, record in _records(path):
+    is_data = text_field is None
+    for line, record in read_records(path):
         where = f"{path}:{line}"
         sample = samples_by.of(record, where)
         if sample.id in line_of:
@@ -114,6 +118,7 @@ def read_precomputed(
                 '[{"text": ...}, {"text": ...}]'
             )
         line_of[sample.id] = line
+        is_data = is_data and _may_be_data(record, sample)
         outcome = _outcome(record, where, text_field)
         if isinstance(outcome, NoCompletion):
             unanswered[sample.id] = outcome
@@ -121,82 +126,17 @@ def read_precomputed(
             written[sample.id] = outcome
     if not line_of:
         raise DataError(f"{path}: holds no predictions; write one JSON object a line")
+    if is_data:
+        raise DataError(
+            f"{path}: every answer is the right one and stands beside its options or problem type, "
+            "as in a data set; name the file with the model's predictions, or, if this is it, say "
+            "--text-field answer"
+        )
     return Precomputed(
         {one.id: written[one.id] for one in samples if one.id in written},
         unanswered,
         tuple(one.id for one in samples if one.id not in line_of),
     )
-
-
-def _records(path: Path) -> Iterator[tuple[int, Record]]:
-    """The records of a file, each with the line that it begins in."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text ({error}); save it as UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}; name a file of predictions") from error
-    start = _begin_of_list(text)
-    lines = _lines(path, text) if start is None else _items(path, text, start)
-    for line, record in lines:
-        if not isinstance(record, dict):
-            raise DataError(
-                f"{path}:{line}: a JSON {type(record).__name__}, not an object; write "
-                '{"sample_id": ..., "text": ...}'
-            )
-        yield line, record
-
-
-def _begin_of_list(text: str) -> int | None:
-    """Where the list begins that holds all records; None where each has a line of its own."""
-    first = _end_of_space(text, 0)
-    if text.startswith("[", first):
-        return first
-    try:  # an object over several lines is no line
-        JSON.raw_decode(text[first : text.find("\n", first) % (len(text) + 1)])
-    except (ValueError, RecursionError):
-        found = _RESULTS.search(text)
-        return found.end() if found and text.startswith("{", first) else None
-    found = _RESULTS.match(text, _end_of_space(text, first + 1))
-    return found.end() if found else None
-
-
-def _lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                yield number, JSON.decode(line)
-            except (ValueError, RecursionError) as error:
-                raise _not_json(f"{path}:{number}", error) from error
-
-
-def _items(path: Path, text: str, start: int) -> Iterator[tuple[int, Any]]:
-    """The items of a JSON list."""
-    line, counted = 1, 0
-    position = _end_of_space(text, start + 1)
-    while not text.startswith("]", position):
-        line, counted = line + text.count("\n", counted, position), position
-        where = f"{path}:{line}"
-        try:
-            item, position = JSON.raw_decode(text, position)
-        except (ValueError, RecursionError) as error:
-            raise _not_json(where, error) from error
-        yield line, item
-        position = _end_of_space(text, position)
-        if text.startswith(",", position):
-            position = _end_of_space(text, position + 1)
-        elif not text.startswith("]", position):
-            line += text.count("\n", counted, position)
-            raise DataError(f"{path}:{line}: the list ends here without its ]; write it whole")
-
-
-def _end_of_space(text: str, start: int) -> int:
-    found = _SPACE.match(text, start)
-    return found.end() if found else start
-
-
-def _not_json(where: str, error: Exception) -> DataError:
-    return DataError(f"{where}: not JSON that can be read ({error}); write the record whole")
 
 
 # --- which sample ---------------------------------------------------------------------------------
@@ -354,13 +294,42 @@ def _text_field(record: Record, where: str) -> str:
             f"{where}: {' and '.join(there)} may both be the text of the completion, and differ; "
             "name the one that is by --text-field"
         )
+    if there == ["answer"]:
+        _check_answer_is_alone(record, where)
     return there[0]
+
+
+def _check_answer_is_alone(record: Record, where: str) -> None:
+    """Refuse an answer that may be the right one, beside what the model wrote."""
+    others = [
+        name
+        for name, value in record.items()
+        if name not in _NO_TEXTS and value and isinstance(value, str | list | dict)
+    ]
+    if others:
+        raise DataError(
+            f"{where}: {' or '.join(others)} may be the text of the completion, and answer the "
+            "right answer; name the field with the text by --text-field"
+        )
+
+
+def _may_be_data(record: Record, sample: Sample) -> bool:
+    """Whether a record may be one of the data set: of its form, and with the right answer."""
+    answer = record.get("answer")
+    if not isinstance(answer, str) or record.keys() & {*TEXT_FIELDS, "completions"} != {"answer"}:
+        return False
+    of_a_question = any(name in record for name in (*_OPTION_FIELDS, "problem_type"))
+    kind, options = sample.problem_type, sample.options
+    return of_a_question and read_answer(answer, kind, options) == read_answer(
+        sample.answer, kind, options
+    )
 
 
 def _written(record: Record, text: Any, where: str, field: str) -> Written:
     if not isinstance(text, str):
         raise DataError(f"{where}: {field}: {text!r:.80} is no text; write what the model wrote")
-    stop, tokens = record.get("stop_reason"), record.get("tokens")
+    stop = record.get("stop_reason", record.get("finish_reason"))
+    tokens = record.get("tokens")
     return Written(
         text,
         _STOPS.get(stop) if isinstance(stop, str) else None,
@@ -376,12 +345,28 @@ def _batch(response: Record, where: str) -> Sequence[Written] | NoCompletion:
         cause = body.get("error") if isinstance(body, dict) else body
         return NoCompletion("failed", f"status {status}: {cause!r:.200}")
     match body:
-        case {"choices": [{"message": {"content": content}, **choice}, *_], **others}:
+        case {"choices": [_, *more] as choices, **others}:
             usage: Any = others.get("usage") or {}
-            facts = {"stop_reason": choice.get("finish_reason")}
-            facts["tokens"] = usage.get("completion_tokens")
-            return [_written(facts, content, where, "response.body.choices.0.message.content")]
+            # Of several choices the server counts the tokens together.
+            tokens = None if more else usage.get("completion_tokens")
+            return [
+                _choice(choice, tokens, where, f"response.body.choices.{number}.message")
+                for number, choice in enumerate(choices)
+            ]
     raise DataError(f"{where}: response.body.choices: holds no message; ask for it again")
+
+
+def _choice(choice: Any, tokens: Any, where: str, field: str) -> Written:
+    """One reply of a server; where it ended without a text (is withheld, say), an empty one."""
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(message, dict):
+        raise DataError(f"{where}: {field}: missing; ask for it again")
+    stop, text = choice.get("finish_reason"), message.get("content")
+    if message.get("refusal"):
+        stop = StopReason.WITHHELD
+    if text is None and isinstance(stop, str) and stop in _STOPS:
+        text = ""
+    return _written({"stop_reason": stop, "tokens": tokens}, text, where, f"{field}.content")
 
 
 def _error(error: Any) -> NoCompletion:

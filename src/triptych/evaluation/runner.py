@@ -76,7 +76,7 @@ def evaluate(
         sampling: greedy by default. Where it enforces the format and the format is scored, what the
             model writes by itself is measured too, see `score_items`.
         rewards: the rule rewards by default.
-        batch_size: samples per call of the engine.
+        batch_size: samples per call of the engine, and of rewards that are asked once more.
         progress: told whenever some are done.
         out: JSONL file for the predictions, in the order of the samples; there when all are done.
             An evaluation that left it, or was interrupted on the way to it, is gone on with.
@@ -112,7 +112,9 @@ def evaluate(
     earlier = _begin(ledger, made_from, samples, ranks)
     mine = _Share(ledger, ranks.rank, next_call(earlier.notes))
     to_mend = [one for one in samples if to_score_again(earlier.records.get(one.id, {}))]
-    mine.keep(scorer.mend(earlier.records, to_mend[ranks.rank :: ranks.count]))
+    to_mend = to_mend[ranks.rank :: ranks.count]
+    for start in range(0, len(to_mend), batch_size):  # scores that were paid for are kept soon
+        mine.keep(scorer.mend(earlier.records, to_mend[start : start + batch_size]))
     answered = {key for key, record in earlier.records.items() if not error_of(record)}
     total = len(samples)
     count = len(answered)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from triptych.cli.evaluation_tables import print_groups, print_result
+from triptych.cli.evaluation_tables import print_figures, print_groups, print_result
 from triptych.cli.questions import EngineConfig, Questions
 from triptych.data.media import MediaBudget
+from triptych.evaluation.baselines import Baseline, Baselines
 from triptych.evaluation.benchmarks import BENCHMARKS
 from triptych.evaluation.metrics import ItemScore
 from triptych.evaluation.summary import EvaluationResult, Groups, summarise
@@ -88,6 +89,29 @@ def test_published_figures_stand_beside_those_of_the_same_metric() -> None:
     assert "and answer.alone of this model" in ours
     assert "--protocol published follows it" in ours
     assert "published results" not in printed(summarise(items, "all"), "clips")
+
+
+def test_a_group_is_as_large_as_its_answers_and_other_figures_say_their_own_n() -> None:
+    answer, format_ = Interval(0.0, 0.0, 0.5, 3), Interval(0.5, 0.4, 0.6, 6)
+    part = {"answer": answer, "context": format_}
+    screen = console()
+    print_groups({"kind": {"aligned": part, "conflict": part}}, screen)
+    (line,) = (line for line in text_of(screen).splitlines() if "aligned" in line)
+    assert line.split() == ["aligned", "3", "0.000", "(0.00-0.50)", "0.500", "(0.40-0.60)", "n=6"]
+
+
+def test_what_blind_answers_reach_stands_beside_the_answer() -> None:
+    result = summarise([item(i) for i in range(4)], "all")
+    parts = {"emotion": Baseline(0.5, 0.5, 2), "social": Baseline(0.2, 0.5, 2)}
+    screen = console()
+    print_figures(result, Baselines({"all": Baseline(0.35, 0.75, 4)}, {"category": parts}), screen)
+    lines = [line.split() for line in text_of(screen).splitlines()]
+    at = next(place for place, line in enumerate(lines) if line[:1] == ["answer"])
+    assert lines[at + 1 : at + 3] == [
+        ["by", "chance", "4", "0.350"],
+        ["most", "frequent", "answer", "4", "0.750"],
+    ]
+    assert ["social", "2", "0.200"] in [line[:3] for line in lines]
 
 
 def test_groups_are_folded_and_a_division_into_one_part_is_left_out() -> None:

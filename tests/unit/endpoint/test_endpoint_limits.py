@@ -63,11 +63,14 @@ def test_who_waits_together_is_let_through_one_by_one() -> None:
 
 LATE = Failure(FailureReason.TIMEOUT, "too late")
 DOWN = Failure(FailureReason.UNAVAILABLE, "refused")
-ADVICE = {FailureReason.TIMEOUT: "wait", FailureReason.UNAVAILABLE: "see that the server runs"}
+
+
+def advise(failure: Failure) -> str:
+    return {LATE: "wait", DOWN: "see that the server runs"}[failure]
 
 
 def new_breaker(limit: int) -> Breaker:
-    return Breaker(limit, "judge m at http://a/v1", "score", ADVICE)
+    return Breaker(limit, "judge m at http://a/v1", "score", advise)
 
 
 def test_the_breaker_opens_after_failures_in_a_row_and_says_what_to_do() -> None:

@@ -283,6 +283,24 @@ def test_a_judgement_that_could_not_be_had_is_asked_for_once_more(
     assert out.read_bytes() == other.read_bytes()
 
 
+def test_of_a_pass_that_asks_once_more_and_breaks_off_every_batch_is_kept(
+    questions: list[Sample], out: Path
+) -> None:
+    run(Engine(), questions, out, rewards=judged(Judge({one.id for one in questions})))
+
+    class Failing(Judge):
+        def __call__(self, *args: Any, **columns: Any) -> list[float | None]:
+            if len(self.asked) == 3:
+                raise TriptychError("8 items in a row got no score")
+            return super().__call__(*args, **columns)
+
+    with pytest.raises(TriptychError, match="8 items in a row"):
+        run(Engine(), questions, out, rewards=judged(Failing(set())))
+    judge = Judge(set())
+    run(Engine(), questions, out, rewards=judged(judge))
+    assert judge.asked == [one.id for one in questions[3:]]
+
+
 def test_what_no_judge_could_give_is_not_asked_for_again(
     questions: list[Sample], out: Path
 ) -> None:

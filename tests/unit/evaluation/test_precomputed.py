@@ -65,6 +65,8 @@ BODY = {
         ({"index": 8, "prediction": "B", "answer": "A"}, "q2"),
         ({"index": "8", "response": "B"}, "q2"),
         ({"question_id": "q1", "answer": "B"}, "q1"),
+        ({"id": "q1", "video": "a.mp4", "answer": "B", "score": 0.5, "note": ""}, "q1"),
+        ({"id": "q1", "options": ["happy", "sad"], "answer": "B"}, "q1"),
         ({"id": "q1", "output": "B"}, "q1"),
         ({"question": "What does she  feel?", "pred": "B"}, "q1"),
         ({"Question": "What does she feel?", "video": "a.mp4", "pred": "B"}, "q1"),
@@ -114,6 +116,54 @@ def test_servers_and_runs_of_ours_name_stops_differently(
 ) -> None:
     found = read(file, json.dumps({"id": "q1", "text": "B", "stop_reason": said}))
     assert found.written == {"q1": [Written("B", reason)]}
+
+
+def test_a_stop_may_have_the_name_that_servers_give_it(file: Path) -> None:
+    found = read(file, json.dumps({"id": "q1", "text": "B", "finish_reason": "length"}))
+    assert found.written == {"q1": [Written("B", StopReason.LENGTH)]}
+
+
+@pytest.mark.parametrize(
+    ("message", "stop", "expected"),
+    [
+        ({"content": None, "refusal": "No."}, "stop", Written("", StopReason.WITHHELD)),
+        ({"content": None}, "content_filter", Written("", StopReason.WITHHELD)),
+        ({"content": None}, "length", Written("", StopReason.LENGTH)),
+        ({"content": "B", "refusal": None}, "stop", Written("B", StopReason.END)),
+    ],
+)
+def test_a_reply_of_a_batch_without_text_is_empty(
+    file: Path, message: dict[str, Any], stop: str, expected: Written
+) -> None:
+    body = {"choices": [{"message": message, "finish_reason": stop}]}
+    found = read(file, json.dumps({"custom_id": "q1", "response": {"body": body}}))
+    assert found.written == {"q1": [expected]}
+
+
+def test_every_choice_of_a_batch_is_a_completion(file: Path) -> None:
+    choices = [{"message": {"content": text}, "finish_reason": "stop"} for text in "AB"]
+    body = {"choices": choices, "usage": {"completion_tokens": 4}}
+    found = read(file, json.dumps({"custom_id": "q1", "response": {"body": body}}))
+    assert found.written == {"q1": [Written(text, StopReason.END) for text in "AB"]}
+
+
+@pytest.mark.parametrize("field", ["generated", "generation", "model_response"])
+def test_an_answer_beside_another_text_may_be_the_right_one(file: Path, field: str) -> None:
+    record = {"id": "q1", "question": "What does she feel?", "answer": "A", field: "B"}
+    with pytest.raises(DataError, match=rf":1: {field} may be the text .*, and answer the right"):
+        read(file, json.dumps(record))
+    for named, text in ((field, "B"), ("answer", "A")):
+        assert texts(read(file, json.dumps(record), text_field=named)) == {"q1": [text]}
+
+
+def test_the_data_set_itself_is_no_prediction_of_it(file: Path) -> None:
+    lines = [json.dumps(one.model_dump(mode="json")) for one in SAMPLES]
+    with pytest.raises(DataError, match=r"every answer is the right one .* as in a data set"):
+        read(file, "\n".join(lines))
+    everything = {one.id: ["A"] for one in SAMPLES}
+    assert texts(read(file, "\n".join(lines), text_field="answer")) == everything
+    own = [json.dumps({"text": "A", **json.loads(line)}) for line in lines]
+    assert texts(read(file, "\n".join(own))) == everything, "all right, beside the right answer"
 
 
 def test_errors_in_place_of_a_prediction_are_no_predictions(file: Path) -> None:
@@ -178,6 +228,16 @@ GOOD = '{"id": "q1", "text": "B"}\n'
             "fits 2 samples ('q2', 'q3')",
         ),
         (GOOD + '{"custom_id": "q2", "response": {"body": {}}}', 2, "holds no message"),
+        (
+            GOOD + '{"custom_id": "q2", "response": {"body": {"choices": [{"text": "B"}]}}}',
+            2,
+            "response.body.choices.0.message: missing",
+        ),
+        (
+            GOOD + '{"custom_id": "q2", "response": {"body": {"choices": [{"message": {}}]}}}',
+            2,
+            "response.body.choices.0.message.content: None is no text",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(
