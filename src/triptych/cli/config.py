@@ -1,9 +1,9 @@
 """The command line of a config: every field of a dataclass becomes an option.
 
 `learning_rate` is set by `--learning-rate 1e-5`, a field of a section by `--media.fps 2`, one
-entry of a mapping by `--weights.answer 0.5`. The docstring below a field is its `--help` text.
-Every command also has --config FILE, --print-config and --debug. What comes later wins: defaults,
-then the file, then the command line.
+entry of a mapping, also a new one, by `--weights.answer 0.5`. The docstring below a field is its
+`--help` text. Every command also has --config FILE, --print-config and --debug. What comes later
+wins: defaults, then the file, then the command line.
 """
 
 import argparse
@@ -72,9 +72,10 @@ def parse(
         SystemExit: after `--help`.
     """
     parser = _Parser(prog, description)
-    options = {option.flag: option for option in parser.add_config(cls)}
+    words = [_with_dashes(word) for word in argv]
+    options = {option.flag: option for option in parser.add_config(cls, argv)}
     # Intermixed: otherwise argparse takes no word behind an option for a list that has begun.
-    given, unknown = parser.parse_known_intermixed_args([_with_dashes(word) for word in argv])
+    given, unknown = parser.parse_known_intermixed_args(words)
     if unknown:
         raise ConfigError(_unknown_word(unknown[0], parser))
     _give_last_words(given, [option for option in options.values() if option.positional])
@@ -98,6 +99,7 @@ class _Option:
     positional: bool = False
     several: bool = False
     section_help: str = ""
+    is_entry: bool = False  # `default` then is the whole mapping's
 
     @property
     def flag(self) -> str:
@@ -108,6 +110,23 @@ class _Option:
     @property
     def is_list(self) -> bool:
         return typing.get_origin(self.hint) in (tuple, list)
+
+    @property
+    def is_mapping(self) -> bool:
+        return not self.is_entry and _mapping_of(self.hint) is not None
+
+    @property
+    def has_entries(self) -> bool:
+        return isinstance(self.default, dict)
+
+    def entry(self, name: str) -> "_Option":
+        """Of this mapping."""
+        item_hint = typing.get_args(_mapping_of(self.hint))[1]
+        return _Option((*self.key, name), item_hint, self.default, argparse.SUPPRESS, is_entry=True)
+
+
+def _mapping_of(hint: Any) -> Any:
+    return next((m for m in union_members(hint) if typing.get_origin(m) is dict), None)
 
 
 def _flag(key: Key) -> str:
@@ -141,8 +160,8 @@ def _say(tree: Tree, labels: Labels, option: _Option, value: Any) -> None:
     for index, name in enumerate(option.key[:-1]):
         if node.get(name) is None:
             # A mapping starts from its default: --weights.answer changes one of its entries.
-            is_mapping = index == len(option.key) - 2 and isinstance(option.default, dict)
-            node[name] = dict(option.default) if is_mapping else {}
+            is_mapping = option.is_entry and index == len(option.key) - 2
+            node[name] = dict(option.default) if is_mapping and option.has_entries else {}
         node = node[name]
         if not isinstance(node, dict):
             return  # the file says something wrong here: `build` will name it
@@ -183,9 +202,10 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(message.removeprefix("argument "))
 
-    def add_config(self, cls: type) -> Iterator[_Option]:
+    def add_config(self, cls: type, argv: Sequence[str]) -> Iterator[_Option]:
         groups: dict[Key, argparse._ArgumentGroup] = {}
-        for option in _options(cls):
+        options = list(_options(cls))
+        for option in (*options, *_named_entries(options, argv)):
             group: argparse._ActionsContainer = self
             section = option.key[:-1]
             if section:
@@ -231,7 +251,7 @@ def _options(
             inner = default if isinstance(default, nested) else None
             yield from _options(nested, key, doc, inner)
             continue
-        yield _Option(
+        option = _Option(
             key,
             hint,
             default,
@@ -240,16 +260,22 @@ def _options(
             several=field.metadata.get("several", False),
             section_help=section_help,
         )
-        yield from _entry_options(key, hint, default)
+        yield option
+        # For a mapping such as `weights`, one per entry; `--weights` alone is in the help.
+        if option.is_mapping and option.has_entries:
+            yield from map(option.entry, default)
 
 
-def _entry_options(key: Key, hint: Any, default: Any) -> Iterator[_Option]:
-    """For a mapping such as `weights`, one option per entry; `--weights` alone is in the help."""
-    if isinstance(default, dict):
-        mapping = next(m for m in union_members(hint) if typing.get_origin(m) is dict)
-        item_hint = typing.get_args(mapping)[1]
-        for name in default:
-            yield _Option((*key, name), item_hint, default, argparse.SUPPRESS)
+def _named_entries(options: Sequence[_Option], argv: Sequence[str]) -> Iterator[_Option]:
+    """Entries that only the command line names: `--rewards.brevity`, spelled as it is there."""
+    mappings = {option.flag: option for option in options if option.is_mapping}
+    known = {option.flag for option in options}
+    for word in argv:
+        field, _, name = word.partition("=")[0].rpartition(".")
+        mapping = mappings.get(_with_dashes(field))
+        if mapping and name and (entry := mapping.entry(name)).flag not in known:
+            known.add(entry.flag)
+            yield entry
 
 
 def field_docs(cls: type) -> dict[str, str]:
@@ -291,7 +317,9 @@ def _help(doc: str, default: Any, flag: str) -> str:
     if default is _REQUIRED:
         return f"{text} (required)".lstrip()
     shown = plain(default)
-    if shown is None or shown in ("", [], {}):
+    if shown == {}:
+        return f"{text} (or one alone: {flag}.NAME)"
+    if shown is None or shown in ("", []):
         return text
     if isinstance(shown, dict):
         entries = ", ".join(f"{name}: {value}" for name, value in shown.items())

@@ -116,7 +116,11 @@ def load_data(config: ModelConfig, path: Path) -> "list[Sample]":
 
 
 def device_of_process(asked: str) -> str:
-    """The device of this process: of several on a machine, each has a GPU of its own."""
+    """The device of this process: of several on a machine, each has a GPU of its own.
+
+    Raises:
+        ConfigError: it is not there.
+    """
     import torch
 
     device = asked
@@ -124,8 +128,28 @@ def device_of_process(asked: str) -> str:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and "LOCAL_RANK" in os.environ:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
+        _check_device(device)
         torch.cuda.set_device(device)
+    else:
+        _check_device(device)
     return device
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    kind, _, number = device.partition(":")
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and not gpus:
+        raise ConfigError(
+            f"device is {device}, but PyTorch {torch.__version__} finds no GPU here; use cpu, or "
+            "install the PyTorch that fits this machine's driver"
+        )
+    if kind == "cuda" and int(number or 0) >= gpus:
+        raise ConfigError(
+            f"device is {device}, but the GPUs here end at cuda:{gpus - 1}; start no more "
+            "processes than there are GPUs"
+        )
 
 
 def load_model(
@@ -144,8 +168,8 @@ def load_model(
     from triptych.models.prompt import PromptEncoder
     from triptych.models.quantization import Quantize
 
-    pool = DecodePool(config.decode)  # its workers start while the model is being loaded
     device = device_of_process(config.device)
+    pool = DecodePool(config.decode)  # its workers start while the model is being loaded
     model = OmniModel.from_pretrained(
         path or config.model,
         options=LoadOptions(

@@ -21,6 +21,7 @@ from transformers.utils import find_adapter_config_file
 from triptych.errors import ConfigError, ModelError
 from triptych.models.families import Family
 from triptych.models.module_names import TEXT, linear_layers
+from triptych.models.weight_files import named_when_broken
 
 _NAME = "default"
 _WEIGHTS = "adapter_model.safetensors"
@@ -117,7 +118,7 @@ def read_adapter_config(path: str | Path) -> Any | None:
 
     Raises:
         ConfigError: PEFT is not installed.
-        ModelError: the adapter is no LoRA, or names no base model.
+        ModelError: its config cannot be read, or it is no LoRA, or names no base model.
     """
     try:
         file = find_adapter_config_file(str(path))
@@ -125,7 +126,13 @@ def read_adapter_config(path: str | Path) -> Any | None:
         return None
     if file is None:
         return None
-    config = import_peft().PeftConfig.from_pretrained(str(path))
+    peft = import_peft()
+    try:
+        config = peft.PeftConfig.from_pretrained(str(path))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(
+            f"{path}: adapter_config.json cannot be read ({error}); copy it there once more"
+        ) from error
     if config.peft_type != "LORA":
         raise ModelError(
             f"{path}: an adapter of type {config.peft_type.value}; only LoRA and DoRA can be used"
@@ -142,7 +149,7 @@ def load_adapter(thinker: PreTrainedModel, path: str | Path, config: Any) -> Non
     """Put the adapter that `read_adapter_config` found beside the layers of its base model.
 
     Raises:
-        ModelError: its weights are not there, or do not fit the base model.
+        ModelError: its weights are not there, cannot be read, or do not fit the base model.
     """
     config.inference_mode = False  # PEFT's word for "may be trained"
     try:
@@ -156,11 +163,12 @@ def load_adapter_weights(thinker: PreTrainedModel, path: str | Path) -> None:
     """Give the adapter that the thinker has the weights in a folder or under a hub id.
 
     Raises:
-        ModelError: they are not there, or not those of this adapter.
+        ModelError: they are not there, cannot be read, or are not those of this adapter.
     """
     peft, config = import_peft(), adapter_config(thinker)
     try:
-        weights = peft.load_peft_weights(str(path), device="cpu")
+        with named_when_broken(path):
+            weights = peft.load_peft_weights(str(path), device="cpu")
         result = peft.set_peft_model_state_dict(thinker, weights, _NAME)
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(_does_not_fit(path, config, error)) from error

@@ -5,14 +5,31 @@ media encoders stay as they are.
 """
 
 import importlib
+import logging
 from enum import StrEnum
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import BitsAndBytesConfig
 
 from triptych.errors import ConfigError
 from triptych.models.families import Family
+
+# What bitsandbytes says although nothing is wrong: for each layer and token, and whenever anything
+# (PEFT, too) imports it on certain CPUs.
+_UNSAID = {
+    "bitsandbytes.autograd._functions": "MatMul8bitLt: inputs will be cast",
+    "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward",
+}
+
+
+def _quiet(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_UNSAID[record.name])
+
+
+for _logger in _UNSAID:
+    logging.getLogger(_logger).addFilter(_quiet)
 
 
 class Quantize(StrEnum):
@@ -50,3 +67,15 @@ def loading_keywords(quantize: Quantize, family: Family, dtype: torch.dtype) -> 
             llm_int8_skip_modules=["lm_head", *family.towers.values()],
         )
     }
+
+
+def keep_trainable(thinker: nn.Module) -> None:
+    """Have bitsandbytes leave weights in the layout that adapters beside them can be trained in.
+
+    On a CPU with AVX-512 for bfloat16 the first forward without gradients, a rollout, would pack
+    weights of 4 bits for inference, for good: the next update then ends in an error of autograd.
+    """
+    modules: list[Any] = list(thinker.modules())
+    for module in modules:
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False

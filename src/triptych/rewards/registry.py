@@ -7,15 +7,17 @@
 | ``judge``, ``judge:STAGE`` | an LLM judge's |
 | ``scorer:FOLDER`` | a trained reward model's |
 | ``necessity``, ``necessity:STAGE`` | how much a stage owes to the media |
-| ``module:function`` | your own |
+| ``module:function`` | your own, of the working folder or an installed package |
 
 A new rule reward is a file and a line in `_RULES`, a new kind of reward a line in `_KINDS`.
 """
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, get_args, runtime_checkable
 
 from triptych.errors import ConfigError
@@ -148,12 +150,15 @@ _KINDS: Mapping[str, _Kind] = {
 
 
 def _imported(module_name: str, attribute: str) -> RewardFunction:
+    # Where `python -m triptych` looks first, and the script `triptych` does not.
+    if not {"", str(Path.cwd())} & set(sys.path):
+        sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's module raises while it is imported
         raise ConfigError(
             f"module {module_name!r} cannot be imported "
-            f"({type(error).__name__}: {error}); check its name and PYTHONPATH"
+            f"({type(error).__name__}: {error}); check its name, the working folder and PYTHONPATH"
         ) from error
     function = getattr(module, attribute, None)
     if not callable(function):

@@ -63,6 +63,8 @@ class Settings:
     """Where it runs."""
     weights: dict[str, float] = field(default_factory=lambda: {"answer": 0.5, "think_twice": 0.5})
     """Weight of each reward."""
+    rows: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Rows."""
     sizes: tuple[int, ...] = (1, 2)
     """Sizes."""
     resume: bool = False
@@ -111,6 +113,9 @@ def test_defaults_fill_what_is_not_said() -> None:
         (["--weights", "{answer: 1, tone: 2}"], "weights", {"answer": 1.0, "tone": 2.0}),
         (["--weights.answer", "1"], "weights", {"answer": 1.0, "think_twice": 0.5}),
         (["--weights.think_twice", "1"], "weights", {"answer": 0.5, "think_twice": 1.0}),
+        (["--weights.tone", "2"], "weights", {"answer": 0.5, "think_twice": 0.5, "tone": 2.0}),
+        (["--weights", "{a: 1}", "--weights.a_b=2"], "weights", {"a": 1.0, "a_b": 2.0}),
+        (["--rows.tone", "0,1"], "rows", {"tone": (0, 1)}),
         (["--sizes", "3,4"], "sizes", (3, 4)),
         (["--sizes", "[3, 4]"], "sizes", (3, 4)),
         (["--sizes", "3"], "sizes", (3,)),
@@ -146,9 +151,11 @@ def test_a_section_of_the_file_keeps_the_rest_of_its_default(file: Path) -> None
     assert read("out", "--config", str(file)).media == Budget(fps=1.0, max_frames=4)
 
 
-def test_a_mapping_of_the_file_replaces_its_default(file: Path) -> None:
+def test_a_mapping_of_the_file_replaces_its_default_and_options_add_to_it(file: Path) -> None:
     file.write_text("weights: {tone: 1}")
     assert read("out", "--config", str(file)).weights == {"tone": 1.0}
+    added = read("out", "--config", str(file), "--weights.brevity=4").weights
+    assert added == {"tone": 1.0, "brevity": 4.0}
 
 
 def test_a_list_of_sections_is_read_from_a_file(file: Path) -> None:
@@ -171,6 +178,12 @@ def test_what_is_printed_reads_back_as_the_same_config(file: Path) -> None:
             "unknown option --lerning-rate; did you mean '--learning-rate'?",
         ),
         (["o", "--media.fsp=1"], "unknown option --media.fsp; did you mean '--media.fps'?"),
+        (
+            ["o", "--wights.answer=1"],
+            "unknown option --wights.answer; did you mean '--weights.answer'?",
+        ),
+        (["o", "--weights.", "1"], "unknown option --weights.; did you mean '--weights'?"),
+        (["o", "--weights.tone", "x"], '--weights.tone should be a valid number, not "x"'),
         (["o", "--zzz"], "unknown option --zzz; see triptych test --help"),
         (["o", "--name"], "--name: expected one argument"),
         (["o", "--learning-rate", "x"], '--learning-rate should be a valid number, not "x"'),
@@ -333,6 +346,7 @@ def test_help_explains_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         "--resume, --no-resume Go on (default: False)",
         "--media.fps FLOAT frames taken per second (default: 1.0)",
         "(default: answer: 0.5, think_twice: 0.5; or one alone: --weights.answer)",
+        "--rows {NAME: VALUE} Rows (or one alone: --rows.NAME)",
         "section 'judge': Who scores",
         "--judge.model TEXT Name of the model (required)",
     ):
@@ -375,6 +389,7 @@ def test_one_command_line_does_not_change_the_defaults_of_the_next() -> None:
         return parse(Demo, words, prog="triptych demo", description="").config.arm
 
     assert arm("--arm.weights.answer", "1").weights == {"answer": 1.0}
+    assert arm("--arm.weights", "{tone: 1}").weights == {"tone": 1.0}
     assert arm().weights == {"answer": 0.5}
 
 

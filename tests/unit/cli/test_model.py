@@ -65,6 +65,7 @@ def test_numbers_below_the_least_are_named() -> None:
 def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen: list[str] = []
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     monkeypatch.setattr("torch.cuda.set_device", chosen.append)
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     assert device_of_process("auto") == "cuda"
@@ -73,3 +74,16 @@ def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.Monk
     assert device_of_process("cpu") == "cpu"
     assert device_of_process("cuda:1") == "cuda:1"
     assert chosen == ["cuda:3", "cuda:3"]
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"device is cuda, but .* finds no GPU here; use cpu"):
+        device_of_process("cuda")
+    assert device_of_process("auto") == "cpu"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ConfigError, match=r"device is cuda:2, but the GPUs here end at cuda:1;"):
+        device_of_process("auto")

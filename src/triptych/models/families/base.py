@@ -24,6 +24,7 @@ from transformers.utils import is_torchvision_available
 from triptych.data.media import Audio, Video
 from triptych.data.sample import MediaKind, Sample
 from triptych.errors import ConfigError, MediaError
+from triptych.models.weight_files import named_when_broken
 
 # Fields of configs.
 _BRACKETS = (
@@ -104,9 +105,14 @@ class Family(ABC):
     """Whether the family can `interleave`."""
 
     def load_thinker(self, path: str, *, dtype: torch.dtype, **loading: Any) -> PreTrainedModel:
-        """Load the weights from a hub id or folder; `loading` is for ``from_pretrained``."""
+        """Load the weights from a hub id or folder; `loading` is for ``from_pretrained``.
+
+        Raises:
+            ModelError: a file of weights is broken.
+        """
         kind = getattr(transformers, self.thinker_class)
-        thinker = kind.from_pretrained(path, dtype=dtype, attn_implementation="sdpa", **loading)
+        with named_when_broken(path):
+            thinker = kind.from_pretrained(path, dtype=dtype, attn_implementation="sdpa", **loading)
         if dtype == torch.float64 and hasattr(thinker.config.get_text_config(), "num_experts"):
             thinker.set_experts_implementation("eager")  # grouped products do not know fp64
         return cast(PreTrainedModel, thinker)

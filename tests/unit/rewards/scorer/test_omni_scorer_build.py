@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -72,6 +73,16 @@ def test_what_cannot_be_learned_from_is_left_out(clips: list[Sample]) -> None:
     assert clips_with_references([blind, silent, *clips[2:4]], seed=0) == clips[2:4]
     with pytest.raises(DataError, match=r"2 clips of 4 samples .* needs 8"):
         make_clip_splits([blind, silent, *clips[2:4]], CONFIG)
+
+
+@pytest.mark.parametrize(("share", "number"), [(0.1, 1), (0.3, 2)])
+def test_too_few_held_out_clips_are_refused_before_training(
+    clips: list[Sample], share: float, number: int
+) -> None:
+    """Each text is scored beside another clip: that takes two to evaluate on."""
+    config = replace(CONFIG, held_out_share=share)
+    with pytest.raises(ConfigError, match=f"held_out_share: {share} of 8 clips is {number}; hold"):
+        make_clip_splits(clips[:8], config)
 
 
 def test_clips_of_one_description_stay_on_one_side(clips: list[Sample]) -> None:
