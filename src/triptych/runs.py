@@ -16,10 +16,11 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -39,7 +40,10 @@ from triptych.files import (
     write_lines,
     write_text,
 )
+from triptych.origin import differences
 from triptych.settings import load_config, plain, to_yaml
+
+_log = logging.getLogger(__name__)
 
 Config = TypeVar("Config")
 P = ParamSpec("P")
@@ -70,8 +74,15 @@ class RunFolder:
         self.path = Path(path)
 
     @classmethod
-    def create(cls, path: Path, *, resume: bool = False) -> "RunFolder":
+    def create(cls, path: Path, *, resume: bool | None = None) -> "RunFolder":
         """Start a run in a new or empty folder, or go on with the run that is there.
+
+        A run that left its settings alone, since it ended before it did anything, is as good as
+        none.
+
+        Args:
+            path: the folder.
+            resume: whether to go on; None for commands that cannot be asked to.
 
         Raises:
             ConfigError: the folder holds something and `resume` is not set. Nothing is touched.
@@ -81,16 +92,24 @@ class RunFolder:
             return cls(path)
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{path} is a file; name a folder for the run")
-        if path.is_dir() and not all(map(is_leftover, path.iterdir())) and not resume:
-            raise ConfigError(
-                f"{path} is not empty: choose another folder, remove it, or go on with its run "
-                "by --resume"
-            )
-        path.mkdir(parents=True, exist_ok=True)
         run = cls(path)
+        if path.is_dir() and not resume:
+            run._make_way(resumable=resume is not None)
+        path.mkdir(parents=True, exist_ok=True)
         for lines in (run.metrics_path, run.rollouts_path):
             drop_torn_line(lines)
         return run
+
+    def _make_way(self, *, resumable: bool) -> None:
+        held = {each for each in self.path.iterdir() if not is_leftover(each)}
+        settings = {self.config_path, self.environment_path}
+        if held and held != settings:  # one alone may be the user's own
+            hint = (
+                ", remove it, or go on with its run by --resume" if resumable else " or remove it"
+            )
+            raise ConfigError(f"{self.path} is not empty: choose another folder{hint}")
+        for file in held:
+            file.unlink()
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -137,6 +156,30 @@ class RunFolder:
         return self.path / "report.html"
 
     # --- writing -----------------------------------------------------------------------------
+
+    @_first_process_only
+    def check_settings(self, config: Any, *, fixed: Collection[str], free: Collection[str]) -> None:
+        """Compare settings with those that the run began with; tells of what will be otherwise.
+
+        Args:
+            config: of the command that goes on with it.
+            fixed: names of settings that have to stay.
+            free: names of settings of which nothing needs to be said.
+
+        Raises:
+            ConfigError: one that has to stay is another.
+        """
+        if not self.config_path.exists():
+            return
+        settings = [plain(one) for one in (self.config(type(config)), config)]
+        if shown := differences(*({name: one.get(name) for name in fixed} for one in settings)):
+            raise ConfigError(
+                f"{self.path}: the run began with other settings ({shown}); give those that it "
+                "began with, or start a run in another folder"
+            )
+        said = {*settings[1]} - {*free, *fixed}
+        if shown := differences(*({name: one.get(name) for name in said} for one in settings)):
+            _log.warning("the run goes on with other settings: %s", shown)
 
     @_first_process_only
     def write_config(self, config: Any) -> None:

@@ -24,7 +24,7 @@ from triptych.generation import SamplingConfig
 from triptych.generation.local import LocalEngine
 from triptych.models import OmniModel
 from triptych.models.adapters import LoraSettings
-from triptych.rewards import rule_rewards
+from triptych.rewards import RewardFunction, rule_rewards
 from triptych.runs import RunFolder
 from triptych.training.grpo import GRPOConfig, GRPOTrainer
 from triptych.training.sft import SFTConfig, SFTTrainer
@@ -124,7 +124,7 @@ def both(model_folder: Path, data: Path, folder: Path) -> None:
 
 
 def rollouts(model_folder: Path, data: Path, folder: Path, bf16: bool = False) -> None:
-    """GRPO on what the live model writes, which an evaluation looks at as well.
+    """GRPO on what the live model writes, which an evaluation and a reward look at as well.
 
     A frozen encoder is run ahead, in a thread, a frozen layer is that of the reference as well, and
     activations are computed twice.
@@ -141,16 +141,41 @@ def rollouts(model_folder: Path, data: Path, folder: Path, bf16: bool = False) -
 
     config = GRPOConfig(
         prompts_per_step=4, groups_per_micro_batch=1, num_generations=3, max_new_tokens=10,
-        max_steps=2, learning_rate=1e-3, weights={"format": 1.0}, num_iterations=2,
+        max_steps=2, learning_rate=1e-3, weights={"format": 1.0, "answer": 0.5}, num_iterations=2,
         freeze=("vision", "layers.0"), gradient_checkpointing=True, eval_steps=1, save_steps=1,
         bf16=bf16,
     )  # fmt: skip
-    fit(GRPOTrainer(model, samples, {"format": letters}, config, run, evaluate=evaluate))
+    rewards: dict[str, RewardFunction] = {
+        "format": letters,
+        "answer": AsksAboutMedia(model, samples),
+    }
+    fit(GRPOTrainer(model, samples, rewards, config, run, evaluate=evaluate))
 
 
 def half_rollouts(model_folder: Path, data: Path, folder: Path) -> None:
     """The same in bfloat16."""
     rollouts(model_folder, data, folder, bf16=True)
+
+
+class AsksAboutMedia:
+    """A reward that has the model write, for samples that have media: processes differ in that."""
+
+    def __init__(self, model: OmniModel, samples: Sequence[Sample]) -> None:
+        self.use_model(model)
+        self._samples = {sample.id: sample for sample in samples}
+
+    def use_model(self, model: OmniModel) -> None:
+        self._engine = LocalEngine(model)
+
+    def __call__(self, sample_id: Sequence[str], **columns: Any) -> list[float | None]:
+        return [self._asked(self._samples[key]) for key in sample_id]
+
+    def _asked(self, sample: Sample) -> float | None:
+        if not sample.media:
+            return None
+        sampling = SamplingConfig(max_new_tokens=2, temperature=0.0)
+        ((written,),) = self._engine.generate([sample], 1, sampling)
+        return written.token_ids[0] % 8 / 8
 
 
 def letters(prompts: Any, completions: Any, **columns: Any) -> list[float | None]:

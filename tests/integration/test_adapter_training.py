@@ -23,7 +23,7 @@ from triptych.models.adapters import (
 from triptych.runs import RunFolder
 from triptych.training.grpo import GRPOTrainer, frozen_copy
 from triptych.training.reference import AdapterOff
-from triptych.training.sft import SFTConfig, train_sft
+from triptych.training.sft import SFTConfig, SFTTrainer, train_sft
 
 pytest.importorskip("peft")
 
@@ -181,6 +181,21 @@ def test_checkpoints_hold_the_adapter_alone_and_a_run_goes_on_from_them(
     again = load(result.model_path)
     for name, weight in adapter_of(again).items():
         assert torch.equal(weight, adapter_of(whole)[name]), name
+
+
+def test_the_seed_draws_the_adapter(
+    tiny_folder: Path, samples: list[Sample], run: RunFolder
+) -> None:
+    drawn = []
+    for number, seed in enumerate((0, 0, 1)):
+        model = load(tiny_folder)
+        SFTTrainer(model, samples[:2], sft_config(seed=seed), run, phase=f"run-{number}")
+        drawn.append(adapter_of(model))
+    same, other = (
+        all(torch.equal(drawn[0][name], value) for name, value in one.items()) for one in drawn[1:]
+    )
+    assert same
+    assert not other
 
 
 @pytest.mark.slow

@@ -146,7 +146,8 @@ def test_training_reads_the_published_form_and_its_fingerprint_covers_every_file
     train.write_text("datasets:\n- json_path: emer.json\n  sampling_strategy: end:50%\n")
     run = tmp_path / "run"
     words = f"sft {run} --model {tiny_folder} --train {train} --max-steps 1 --batch-size 2"
-    assert main([*words.split(), "--micro-batch-size", "2", "--validation", str(train)]) == 0
+    words += f" --micro-batch-size 2 --validation {train} --eval-steps 1 --max-new-tokens 4"
+    assert main(words.split()) == 0
     data = json.loads((run / "environment.json").read_text())["data"]
     assert set(data) == {train.as_posix(), (tmp_path / "emer.json").as_posix()}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from transformers import TrainerCallback
 
 from triptych.data.sample import Sample
 from triptych.errors import ConfigError
+from triptych.generation.local import LocalEngine
 from triptych.models import OmniModel
 from triptych.rewards import RewardError, RewardFunction, rule_rewards
 from triptych.runs import RunFolder
@@ -223,6 +225,25 @@ def test_several_iterations_reuse_the_rollout_and_clip(
     assert [line["clip_low"] > 0 for line in lines] == [False, True, False, True]
     assert [sorted({r["step"] for r in run.rollouts()})] == [[1, 3]]
     assert ["reward/answer" in line for line in lines] == [True, False, True, False]
+
+
+def test_what_is_drawn_does_not_depend_on_how_much_is_written_at_once(
+    tiny: OmniModel, samples: list[Sample], tmp_path: Path
+) -> None:
+    written = []
+    for at_once in (1, 4, 64):
+        run = RunFolder.create(tmp_path / str(at_once))
+        config = GRPOConfig(
+            prompts_per_step=3, num_generations=2, max_new_tokens=8, max_steps=1,
+            learning_rate=1e-9, beta=0, rollout_sequences=at_once,
+        )  # fmt: skip
+        trainer = GRPOTrainer(tiny, samples, rule_rewards(), config, run)
+        assert isinstance(trainer.engine, LocalEngine)
+        assert trainer.engine.max_sequences == at_once
+        trainer.fit()
+        written.append([line["text"] for line in run.rollouts()])
+    assert written[0] == written[1] == written[2]
+    assert len(set(written[0])) == 6
 
 
 def test_a_reward_that_is_missing_too_often_stops_the_run(

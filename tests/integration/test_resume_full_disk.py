@@ -109,9 +109,9 @@ def out_of_memory(*_: object, **__: object) -> Any:
 @pytest.mark.parametrize(
     ("phase", "advice"),
     [
-        ("rollout", "4 prompts, 4 completions of up to 1024 tokens each): CUDA out of memory. "
-                    "Tried to allocate 2.00 GiB. Set num_generations below 4, or max_new_tokens "
-                    "below 1024, or media.max_frames"),
+        ("rollout", "4 prompts at once, 4 completions of up to 1024 tokens each): CUDA out of "
+                    "memory. Tried to allocate 2.00 GiB. Set rollout_sequences below 16, or "
+                    "max_new_tokens below 1024, or media.max_frames"),
         ("update", "micro-batches of 2 groups, 4 completions of up to 1024 tokens each): CUDA out "
                    "of memory. Tried to allocate 2.00 GiB. Set gradient_checkpointing to true, or "
                    "groups_per_micro_batch below 2, or num_generations below 4"),

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from triptych.data.sample import Reference, Sample
-from triptych.errors import ConfigError, DataError, ModelError, TriptychError
+from triptych.errors import ConfigError, DataError, ModelError
 from triptych.models import OmniModel
 from triptych.models.packing import pack
 from triptych.runs import RunFolder
 from triptych.stages import parse
+from triptych.training.divergence import Diverged
 from triptych.training.sft import SFTConfig, SFTTrainer, target_ids, train_sft
 
 
@@ -116,6 +117,37 @@ def test_it_learns_and_goes_back_to_the_best_checkpoint(
     assert quality == {0: 0.0, 2: 0.2, 4: 0.9, 6: 0.5, 8: 0.5}
 
 
+@pytest.mark.parametrize(("measured", "told"), [([1.0, 0.5, 0.2], True), ([0.1, 0.5], False)])
+def test_a_start_that_was_better_than_the_best_checkpoint_is_told(
+    measured: list[float],
+    told: bool,
+    tiny: OmniModel,
+    samples: list[Sample],
+    run: RunFolder,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    figures = iter(measured)
+    config = SFTConfig(
+        batch_size=2, max_steps=len(measured) - 1, eval_steps=1, best_metric="quality"
+    )
+    train_sft(tiny, samples[:2], config, run, evaluate=lambda _: {"quality": next(figures)})
+    words = "the model began with quality 1.000, better than the best checkpoint (0.500, step 1)"
+    output = capsys.readouterr()
+    assert (words in output.err + output.out) is told
+
+
+@pytest.mark.parametrize(
+    ("text", "token"), [("A <|AUDIO|> man.", "AUDIO"), ("<|im_end|>", "im_end")]
+)
+def test_a_reference_that_holds_a_token_of_the_tokenizer_is_refused(
+    text: str, token: str, tiny: OmniModel, samples: list[Sample]
+) -> None:
+    reference = samples[0].reference.model_copy(update={"context": text})
+    sample = samples[0].model_copy(update={"reference": reference})
+    with pytest.raises(DataError, match=rf"^sample {sample.id}: .*{token}.*take it out"):
+        target_ids(tiny, sample)
+
+
 def test_a_best_metric_that_nobody_measures_is_refused_before_the_first_step(
     tiny: OmniModel, samples: list[Sample], run: RunFolder
 ) -> None:
@@ -166,10 +198,11 @@ def test_a_loss_that_is_no_number_stops_the_run_before_its_checkpoint(
     tiny: OmniModel, samples: list[Sample], run: RunFolder
 ) -> None:
     config = SFTConfig(
-        batch_size=2, max_steps=3, save_steps=1, learning_rate=1e30, lr_scheduler="constant",
+        batch_size=2, max_steps=3, save_steps=1, learning_rate=1e18, lr_scheduler="constant",
         warmup_steps=0,
     )  # fmt: skip
-    with pytest.raises(TriptychError, match="sft: step 2: the loss is nan; lower the learning"):
+    message = "sft: step 2: the loss is nan; lower the learning .*checkpoint-1$"
+    with pytest.raises(Diverged, match=message):
         train_sft(tiny, samples, config, run)
     assert [path.name for path in run.path.glob("checkpoints/sft/*")] == ["checkpoint-1"]
     assert run.metrics()[-1]["loss"] is None

@@ -1,6 +1,7 @@
 import json
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 import triptych
 from triptych.errors import ConfigError, DataError
 from triptych.runs import RunFolder, data_fingerprint
+from triptych.training.sft import SFTConfig
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,31 @@ def test_create_refuses_a_folder_in_use_and_leaves_it_intact(run: RunFolder) -> 
     with pytest.raises(
         ConfigError, match=r"not empty: choose another folder, remove it, or .*--resume"
     ):
+        RunFolder.create(run.path, resume=False)
+    with pytest.raises(ConfigError, match=r"not empty: choose another folder or remove it$"):
         RunFolder.create(run.path)
     assert contents(run.path) == before
+
+
+def test_what_ended_before_it_did_anything_is_no_run(run: RunFolder) -> None:
+    run.config_path.write_text("someone's own: 1\n")
+    with pytest.raises(ConfigError, match="not empty"):
+        RunFolder.create(run.path)
+    run.write_environment(seed=0)
+    RunFolder.create(run.path)
+    assert not list(run.path.iterdir())
+
+
+def test_settings_of_a_run_that_goes_on(run: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
+    check = partial(run.check_settings, fixed=("batch_size",), free=("log_every",))
+    check(SFTConfig())  # nothing was begun
+    run.write_config(SFTConfig())
+    check(SFTConfig(log_every=7))
+    assert not caplog.records
+    check(SFTConfig(max_grad_norm=0.5))
+    assert "goes on with other settings: max_grad_norm was 1.0, is 0.5" in caplog.text
+    with pytest.raises(ConfigError, match=r"batch_size was 32, is 8\); give those"):
+        check(SFTConfig(batch_size=8))
 
 
 def test_create_refuses_a_file(tmp_path: Path) -> None:

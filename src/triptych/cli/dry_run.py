@@ -1,7 +1,7 @@
 """`--dry-run` of the training commands: all that can be known before a run, and nothing trained."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from triptych.training.grpo_config import GRPOConfig
 if TYPE_CHECKING:
     from triptych.data.sample import Sample
     from triptych.planning.plan import Subject
+    from triptych.rewards import RewardFunction
+    from triptych.rewards.weights import RewardWeights
 
 _SHOWN = 3
 _WHERE = {
@@ -99,10 +101,47 @@ def _check_stage(config: Any, samples: "Sequence[Sample]", subject: "Subject") -
     from triptych.data.source import source_of
     from triptych.training.credit import credit_matrix
 
-    names = tuple(load_rewards(config))  # type: ignore[arg-type]
-    config.reward_weights(names).check_sources(map(source_of, samples))
+    rewards = load_rewards(config)  # type: ignore[arg-type]
+    names = tuple(rewards)
+    weights = config.reward_weights(names)
+    weights.check_sources(map(source_of, samples))
+    _check_references(config, samples, rewards, weights)
     credit_matrix(config.scheme, names, config.credit_rows)
     return [f"rewards {', '.join(names)} with their weights; credit {config.scheme}"]
+
+
+def _check_references(
+    config: Any,
+    samples: "Sequence[Sample]",
+    rewards: "Mapping[str, RewardFunction]",
+    weights: "RewardWeights",
+) -> None:
+    """Refuse data of which too much lacks what rule rewards compare with.
+
+    Raises:
+        DataError: more than max_unscored_share of those that a reward counts for.
+    """
+    from triptych.data.source import source_of
+    from triptych.rewards import rule_rewards
+    from triptych.rewards.base import Unscored, score
+    from triptych.stages import DEFAULT_FORMAT
+
+    rules = {name: one for name, one in rewards.items() if one in rule_rewards().values()}
+    blank = DEFAULT_FORMAT.render(dict.fromkeys(DEFAULT_FORMAT.names, "x"))
+    table = score(rules, samples, [blank] * len(samples))
+    sources = [source_of(sample) for sample in samples]
+    weights_N1K = weights.at(0, sources) + weights.at(config.max_steps, sources)
+    for k, name in enumerate(table.names):
+        counts = [n for n in range(len(samples)) if weights_N1K[n, 0, weights.names.index(name)]]
+        lacking = (Unscored.NO_REFERENCE, Unscored.UNREADABLE_GOLD)
+        bare = [samples[n].id for n in counts if table.reasons.get((n, k)) in lacking]
+        if len(bare) > config.max_unscored_share * len(counts):
+            raise DataError(
+                f"{config.train}: {len(bare)} of {len(counts)} samples have no reference that the "
+                f"reward {name!r} could compare with, {bare[0]} first, and max_unscored_share is "
+                f"{config.max_unscored_share:g}; add references, set weights.{name} to 0, or let "
+                "a judge or reward model give it"
+            )
 
 
 def _device(config: Any) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from triptych.cli.config import argument
 from triptych.cli.model import load_data
 from triptych.cli.rewards import RewardsConfig
+from triptych.cli.training import check_validation
 from triptych.training.grpo_config import GRPOConfig
 
 
@@ -25,6 +26,10 @@ class GrpoCommand(GRPOConfig, RewardsConfig):
     """Go on from the last checkpoint in the run folder."""
     dry_run: bool = False
     """Check config, data, rewards and model, print what the run will need, and stop."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_validation(self)
 
 
 def run(config: GrpoCommand) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from triptych.cli.config import argument
 from triptych.cli.model import ModelConfig, load_data
-from triptych.training.sft import SFTConfig
+from triptych.cli.training import check_validation
+from triptych.training.sft_config import SFTConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,10 @@ class SftCommand(SFTConfig, ModelConfig):
     """Go on from the last checkpoint in the run folder."""
     dry_run: bool = False
     """Check config, data, rewards and model, print what the run will need, and stop."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_validation(self)
 
 
 def run(config: SftCommand) -> None:

@@ -1,15 +1,32 @@
 """What the training commands have in common: the run folder, and measuring while training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triptych.cli.model import load_data, load_model
 from triptych.cli.processes import current_ranks
 from triptych.data.policy import FailurePolicy, RunSkips, usable_samples
+from triptych.errors import ConfigError
 from triptych.runs import RunFolder
 from triptych.training.grpo_config import GRPOConfig
+
+_FIXED = (
+    *("learning_rate", "lr_scheduler", "warmup_steps", "weight_decay", "adam_beta1", "adam_beta2"),
+    *("freeze", "lora", "quantize", "stage_tokens", "seed", "batch_size", "prompts_per_step"),
+)
+"""Settings that a checkpoint brings along, or that its place in the data depends on."""
+
+_FREE = (
+    *("out", "resume", "dry_run", "train", "validation", "model", "device", "decode", "cache"),
+    *("prefetch_steps", "stuck_seconds", "log_every", "save_steps", "keep_checkpoints"),
+    *("report_to", "max_steps", "num_epochs", "micro_batch_size", "groups_per_micro_batch"),
+    *("rollout_sequences", "gradient_checkpointing", "attention", "rollouts_every"),
+    *("rollout_groups", "on_bad_sample", "max_bad_share"),
+)
+"""Settings that change nothing of what is learned. Data and weights are compared elsewhere."""
 
 if TYPE_CHECKING:
     from triptych.data.sample import Sample
@@ -30,10 +47,22 @@ def start_run(
     from triptych.data.readers import data_files
 
     run = RunFolder.create(out, resume=resume)
+    if resume:
+        run.check_settings(config, fixed=_FIXED, free=_FREE)
     model = load_model(config)
     run.write_config(config)
     run.write_environment(seed=config.seed, data=data_files(data))
     return run, model
+
+
+def check_validation(config: Any) -> None:
+    """Refuse validation data of a training command that nothing is measured on.
+
+    Raises:
+        ConfigError: there are such data.
+    """
+    if config.validation is not None and not config.eval_steps:
+        raise ConfigError("validation is measured on every eval_steps, which is 0; set eval_steps")
 
 
 def validation_hook(
@@ -46,6 +75,7 @@ def validation_hook(
     out, listed in skipped.jsonl under the phase "validation".
     """
     from triptych.generation import SamplingConfig
+    from triptych.training.memory import validation_prompts
 
     if config.validation is None:
         return None
@@ -53,7 +83,9 @@ def validation_hook(
         sampling = replace(config.sampling(), temperature=0)
     else:
         sampling = SamplingConfig(max_new_tokens=config.max_new_tokens, temperature=0)
-    return measure_on(load_data(config, config.validation), config, run, sampling, scoring)
+    samples = load_data(config, config.validation)
+    at_once = partial(validation_prompts, config)
+    return measure_on(samples, config, run, sampling, scoring, at_once=at_once)
 
 
 def measure_on(
@@ -62,6 +94,8 @@ def measure_on(
     run: RunFolder,
     sampling: "SamplingConfig",
     scoring: "Scoring | None" = None,
+    *,
+    at_once: Callable[[int], int] = lambda _: 64,
 ) -> "Evaluate":
     """What measures the live model on samples.
 
@@ -74,6 +108,7 @@ def measure_on(
         run: where it is listed which these are.
         sampling: how they are answered.
         scoring: the rewards, by rule and with their default weights if it is left out.
+        at_once: how many of them each of some processes answers at once.
     """
     from triptych.evaluation.runner import evaluate
     from triptych.generation.local import LocalEngine
@@ -96,9 +131,10 @@ def measure_on(
                     ranks=current_ranks(),
                 )
             )
+        ranks = current_ranks()
         result = evaluate(
-            LocalEngine(model), usable, sampling, scoring.rewards, split="validation",
-            ranks=current_ranks(),
+            LocalEngine(model, at_once(ranks.count)), usable, sampling, scoring.rewards,
+            split="validation", ranks=ranks,
         )  # fmt: skip
         return {**result.means("validation"), **scoring.means(usable, result.records)}
 

@@ -19,6 +19,7 @@ from transformers import DynamicCache
 from triptych.data.sample import Sample
 from triptych.generation.enforcement import Draw, Grammars
 from triptych.generation.engine import Completion, OnGroup, SamplingConfig, StopReason
+from triptych.generation.sampling import check_finite
 from triptych.generation.shared_cache import ExpandedCache, RolloutCache, SharedCache
 from triptych.models.omni import OmniModel
 from triptych.models.prefix_attention import Attention
@@ -57,6 +58,7 @@ class LocalEngine:
             ConfigError: no completion fits the budgets that are enforced, or the longest one would
                 not fit behind its prompt, see `OmniModel.check_length`.
             MediaError: a sample's media cannot be decoded.
+            NotFiniteError: the model's logits for a sample are no numbers.
         """
         grammars = [self.grammars.for_sample(sample, sampling) for sample in samples]
         prompts = list(self.model.encoder.encode_all(samples, embed=True))
@@ -73,7 +75,8 @@ class LocalEngine:
                 chunk = order[start : start + size]
                 sources = [generators[i] for i in chunk] if len(seeds) > 1 else generators
                 draw = Draw([grammars[i] for i in chunk for _ in range(n)], sampling, sources)
-                done = self._decode([prompts[i] for i in chunk], n, draw, on_step)
+                asked = [samples[i] for i in chunk]
+                done = self._decode(asked, [prompts[i] for i in chunk], n, draw, on_step)
                 for place, index in enumerate(chunk):
                     completions[index] = done[place * n : (place + 1) * n]
                     if on_group:
@@ -81,7 +84,12 @@ class LocalEngine:
         return completions
 
     def _decode(
-        self, prompts: Sequence[Prompt], n: int, draw: Draw, on_step: OnStep | None
+        self,
+        samples: Sequence[Sample],
+        prompts: Sequence[Prompt],
+        n: int,
+        draw: Draw,
+        on_step: OnStep | None,
     ) -> list[Completion]:
         model, ends = self.model, self.model.end_token_ids
         state = _Prefilled.run(model, prompts, n)
@@ -89,6 +97,7 @@ class LocalEngine:
         running = set(range(state.size))
         logits_RV = state.logits_RV
         for step in range(draw.sampling.max_new_tokens):
+            check_finite(logits_RV, samples)
             tokens = draw(logits_RV, running, model.pad_token_id)
             for row in tuple(running):
                 rows[row].append(tokens[row])

@@ -3,10 +3,37 @@
 Shapes: R sequences, V vocabulary.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from triptych.data.sample import Sample
+from triptych.errors import ModelError
 from triptych.generation.engine import SamplingConfig
+
+
+class NotFiniteError(ModelError):
+    """The logits of a model are no numbers: nothing can be drawn."""
+
+
+def check_finite(logits_RV: Tensor, samples: Sequence[Sample]) -> None:
+    """Refuse logits that nothing can be drawn from; each sample has as many rows as any other.
+
+    The most likely token of such a row would be any, and torch ends a draw from it by an error
+    that names nothing, on a GPU with the whole process.
+
+    Raises:
+        NotFiniteError: a row holds NaN or infinity.
+    """
+    # NaN is the largest of any row that holds it.
+    broken_R = logits_RV.amax(dim=-1).isfinite().logical_not().tolist()
+    if True in broken_R:
+        sample = samples[broken_R.index(True) * len(samples) // len(broken_R)]
+        raise NotFiniteError(
+            f"sample {sample.id}: the model's logits are not finite: its weights are broken, or "
+            "need dtype float32"
+        )
 
 
 def sample_tokens(logits_RV: Tensor, config: SamplingConfig, generator: torch.Generator) -> Tensor:

@@ -37,7 +37,8 @@ from triptych.models.module_names import named_modules
 from triptych.models.prefix_attention import Attention, attention_of, set_attention
 from triptych.models.prefix_layout import Layout, shared_prefix_mask
 from triptych.models.prompt import Prompt, PromptEncoder
-from triptych.models.quantization import Quantize, loading_keywords
+from triptych.models.quantization import Quantize, keep_trainable, loading_keywords
+from triptych.models.stage_tokens import add_tokens
 from triptych.models.tower_attention import batch_segments
 from triptych.models.towers import DecoderInputs, embed_inputs, in_prompt
 from triptych.stages import DEFAULT_FORMAT, StageFormat
@@ -126,6 +127,7 @@ class OmniModel(nn.Module):
             )
         except OSError as error:
             raise ModelError(f"{base}: no weights here ({_first_line(error)})") from error
+        keep_trainable(thinker)
         if adapter is not None:
             load_adapter(thinker, path, adapter)
         return cls(thinker, processor, family, budget=budget, fmt=fmt, attention=options.attention)
@@ -178,12 +180,12 @@ class OmniModel(nn.Module):
         Raises:
             ConfigError: the model has another adapter, or cannot be trained in this way.
         """
+        if self._new_tokens and (lora.rank or has_adapter(self.thinker)):
+            raise ConfigError(
+                f"stage_tokens added {self._new_tokens} tokens, whose embeddings an adapter does "
+                "not train; leave out stage_tokens, or train without lora first"
+            )
         if lora.rank:
-            if self._new_tokens:
-                raise ConfigError(
-                    f"stage_tokens added {self._new_tokens} tokens, whose embeddings an adapter "
-                    "does not train; leave out stage_tokens, or train without lora first"
-                )
             add_adapter(self.thinker, self.family, lora)
         elif getattr(self.thinker, "is_quantized", False) and not has_adapter(self.thinker):
             raise ConfigError("quantised weights cannot be trained; set lora.rank for an adapter")
@@ -198,22 +200,11 @@ class OmniModel(nn.Module):
         getattr(thinker, name)({"use_reentrant": False})
 
     def add_stage_tokens(self) -> int:
-        """Make each stage tag one special token and resize the embeddings.
+        """Make each stage tag one token; returns the number of tokens added.
 
-        Returns the number of tokens added; 0 when the tokenizer has them already. Ids are always
-        looked up in the tokenizer, never assumed.
+        Ids are always looked up in the tokenizer, never assumed.
         """
-        added = int(
-            self.tokenizer.add_special_tokens(
-                {"additional_special_tokens": list(self.format.tags)},
-                replace_extra_special_tokens=False,
-            )
-        )
-        if len(self.tokenizer) > self.thinker.get_input_embeddings().weight.shape[0]:
-            # Rows of new tokens are drawn: a resumed run begins from the same model.
-            with torch.random.fork_rng():
-                torch.manual_seed(0)
-                self.thinker.resize_token_embeddings(len(self.tokenizer))
+        added = add_tokens(self.thinker, self.tokenizer, self.format.tags)
         self.banned_ids = self._banned_ids().to(self.device)
         self._new_tokens += added
         return added
@@ -366,6 +357,10 @@ def _check_layout(thinker: PreTrainedModel, family: Family) -> None:
 
 def _no_model(path: str | Path, adapter: Any, error: Exception) -> str:
     if adapter is None:
+        if inside := sorted(
+            {str(file.parent) for file in Path(path).glob("models/*/*config.json")}
+        ):
+            return f"{path}: a run folder, and no model itself; its models: {', '.join(inside)}"
         return f"{path}: no model here ({_first_line(error)})"
     return (
         f"{path}: the adapter's base model {adapter.base_model_name_or_path} is not there "

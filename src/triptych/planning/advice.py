@@ -75,7 +75,7 @@ def advise(sizes: ModelSizes, work: Workload, most: int) -> list[Change]:
     """
     changes: list[Change] = []
     peak = predict_memory(sizes, work).peak
-    for words, changed in _steps(sizes):
+    for words, changed in _steps(sizes, most):
         if peak <= most:
             break
         if (then := changed(work)) is None:
@@ -88,13 +88,25 @@ def advise(sizes: ModelSizes, work: Workload, most: int) -> list[Change]:
 
 
 def _steps(
-    sizes: ModelSizes,
+    sizes: ModelSizes, most: int
 ) -> Sequence[tuple[str, Callable[[Workload], Workload | None]]]:
     def micro_batch(work: Workload) -> Workload | None:
         return replace(work, micro_batch=1) if work.micro_batch > 1 else None
 
     def checkpointing(work: Workload) -> Workload | None:
         return None if work.checkpointing else replace(work, checkpointing=True)
+
+    def fewer_at_once(work: Workload) -> Workload | None:
+        if work.kind != "grpo" or predict_memory(sizes, work).largest != "rollout":
+            return None
+
+        def of(prompts: int) -> Workload:
+            return replace(work, at_once=prompts * work.group)
+
+        def fits(prompts: int) -> bool:
+            return predict_memory(sizes, of(prompts)).of("rollout") <= most
+
+        return of(max(1, _largest(fits, work.prompts_at_once)))
 
     def half_precision(work: Workload) -> Workload | None:
         if work.width == 2 or not work.adapter:  # small steps of whole weights would round away
@@ -131,14 +143,17 @@ def _steps(
         per_step = max(work.per_step, 2 * work.gpus * work.micro_batch)
         return replace(work, gpus=2 * work.gpus, sharding="fsdp", per_step=per_step)
 
+    at_once = ("rollout_sequences: {work.at_once}", fewer_at_once)
     more = ("use {work.gpus} GPUs and shard over them (FSDP)", more_gpus)
     return (
         ("groups_per_micro_batch (sft: micro_batch_size): 1", micro_batch),
         ("gradient_checkpointing: true", checkpointing),
+        at_once,
         ("shard over the {work.gpus} GPUs (FSDP)", shard),
         (f"freeze: [{', '.join(sizes.towers)}]", freeze),
         (f"lora.rank: {LORA_RANK}", adapter),
         ("dtype: bfloat16, bf16: false", half_precision),
+        at_once,
         ("half as many frames or pixels (media.max_frames, media.max_pixels)", fewer_frames),
         more,
         more,

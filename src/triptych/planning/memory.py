@@ -65,7 +65,9 @@ def predict_memory(sizes: ModelSizes, work: Workload) -> Memory:
         "optimizer": _optimizer(sizes, work),
     }
     if work.kind == "grpo":
-        phases["rollout"] = _rollout(sizes, work)
+        phases["rollout"] = _generation(sizes, work, work.prompts_at_once, work.completion)
+    if work.validation:
+        phases["validation"] = _generation(sizes, work, work.at_once, work.validation)
     if work.reference:
         phases["reference"] = _reference(sizes, work)
     return Memory(_resident(sizes, work), phases)
@@ -150,16 +152,16 @@ def _optimizer(sizes: ModelSizes, work: Workload) -> dict[str, int]:
     return {"gradients": _shard(trained, work), "temporaries": temporaries}
 
 
-def _rollout(sizes: ModelSizes, work: Workload) -> dict[str, int]:
+def _generation(sizes: ModelSizes, work: Workload, prompts: int, completion: int) -> dict[str, int]:
+    """Completions of some prompts, written together."""
     prompt, width = work.lengths.longest, work.compute_width
-    prompts = work.prompts_at_once
     sequences = prompts * work.group
     per_token = 2 * sizes.layers * sizes.keys * width
-    cache = per_token * (prompts * prompt.tokens + sequences * work.completion)
+    cache = per_token * (prompts * prompt.tokens + sequences * completion)
     prefill = _forward(sizes, work, prompts * prompt.tokens)
     prefill += _tower_forward(sizes, work, prompt, prompts)
     decode = _LOGITS * sequences * sizes.vocabulary * _FP32
-    decode += 2 * sizes.heads * sequences * (prompt.tokens + work.completion) * _FP32
+    decode += 2 * sizes.heads * sequences * (prompt.tokens + completion) * _FP32
     held = {
         "key-value cache": cache,
         "forward": max(prefill, decode),

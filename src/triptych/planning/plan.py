@@ -25,6 +25,7 @@ from triptych.planning.timing import StepTime, predict_time
 from triptych.planning.workload import Sharding, Workload, bytes_of
 from triptych.stages import DEFAULT_FORMAT
 from triptych.training.grpo_config import GRPOConfig
+from triptych.training.memory import validation_prompts
 from triptych.training.sft import SFTConfig, target_text
 
 
@@ -200,6 +201,7 @@ def workload(
             expected=min(most, asked.expected or most),
             reference=config.beta > 0,
             iterations=config.num_iterations,
+            at_once=config.rollout_sequences,
             **common,
         )
     config.layout(lengths.samples).accumulation(asked.gpus)
@@ -212,6 +214,8 @@ def workload(
         completion=longest,
         expected=mean,
         reference=False,
+        at_once=validation_prompts(config, asked.gpus),
+        validation=config.max_new_tokens if getattr(config, "validation", None) else 0,
         **common,
     )
 
@@ -261,10 +265,15 @@ def measure_lengths(
         ]
         target = _target(config, chosen, lambda text: -(-len(text) // CHARACTERS))
         return Lengths.of(found, len(samples), exact=False, target=target)
+    pool = DecodePool(config.decode)
     encoder = PromptEncoder(
         subject.thinker, processor, subject.family, config.media, DEFAULT_FORMAT,
-        pool=DecodePool(config.decode), audio_in_video=config.audio_in_video,
+        pool=pool, audio_in_video=config.audio_in_video,
     )  # fmt: skip
+    # What starts at its first use, each decode worker above all, is not what a step takes.
+    encoder.encode(chosen[0])
+    pool.decode(chosen[0].media[:1] * pool.limits.workers, config.media)
+    encoder.clear_cache()
     begun = time.perf_counter()
     found = [
         prompt_length(prompt, subject.thinker, subject.family)

@@ -8,9 +8,6 @@ from triptych.planning.sizes import ModelSizes
 
 Sharding: TypeAlias = Literal["ddp", "fsdp"]
 
-AT_ONCE = 64
-"""Sequences that decode together, as in `LocalEngine`."""
-
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -39,6 +36,9 @@ class Workload:
         sharding: ddp keeps everything on every rank; fsdp (and ZeRO-3) shards weights, gradients
             and optimizer.
         on_cpu: computes where the prompts are kept.
+        at_once: completions that are written together, of one prompt at least.
+        validation: tokens of the longest completion of a validation; 0 where there is none, or none
+            that needs as much as a rollout.
     """
 
     kind: Literal["grpo", "sft"]
@@ -60,6 +60,8 @@ class Workload:
     gpus: int = 1
     sharding: Sharding = "ddp"
     on_cpu: bool = False
+    at_once: int = 64
+    validation: int = 0
 
     @property
     def compute_width(self) -> int:
@@ -74,7 +76,7 @@ class Workload:
     @property
     def prompts_at_once(self) -> int:
         """Prompts whose completions are decoded together."""
-        return max(1, min(AT_ONCE // self.group, self.micro_batches * self.micro_batch))
+        return max(1, min(self.at_once // self.group, self.micro_batches * self.micro_batch))
 
     def row(self, prompt: PromptLength, completion: int) -> int:
         """Tokens of a forward of the update."""

@@ -1,16 +1,18 @@
 """Settings that supervised and reinforced training share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
-
-import torch
-from transformers import TrainingArguments
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from triptych.data.policy import FailurePolicy
 from triptych.errors import ConfigError
 from triptych.models.adapters import LoraSettings
 from triptych.training.steps import StepLayout
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import TrainingArguments  # brings PEFT and bitsandbytes along: seconds
 
 Schedule: TypeAlias = Literal["constant", "linear", "cosine"]
 
@@ -88,6 +90,8 @@ class TrainingConfig(FailurePolicy):
             self._require(getattr(self, name) >= 0, f"{name} must not be negative")
         if self.best_metric:
             self._require(self.eval_steps > 0, "best_metric needs evaluations; set eval_steps")
+        if self.report_to not in ((), ("none",), ("all",)):
+            _check_trackers(self.report_to)
 
     def _require(self, condition: bool, message: str) -> None:
         if not condition:
@@ -95,16 +99,18 @@ class TrainingConfig(FailurePolicy):
 
 
 def trainer_arguments(
-    config: TrainingConfig, layout: StepLayout, folder: Path, device: torch.device
-) -> TrainingArguments:
+    config: TrainingConfig, layout: StepLayout, folder: Path, device: "torch.device"
+) -> "TrainingArguments":
     """The settings in Trainer's own words; checkpoints go to `folder`."""
+    from transformers import TrainingArguments
+
     save_steps = config.eval_steps if config.best_metric else config.save_steps
     arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=layout.per_micro_batch,
         max_steps=layout.steps,
         learning_rate=config.learning_rate,
-        lr_scheduler_type=config.lr_scheduler,
+        lr_scheduler_type=_scheduler(config),
         warmup_steps=config.warmup_steps,
         weight_decay=config.weight_decay,
         adam_beta1=config.adam_beta1,
@@ -136,3 +142,25 @@ def trainer_arguments(
     arguments._n_gpu = min(1, arguments.n_gpu)
     arguments.gradient_accumulation_steps = layout.accumulation(arguments.world_size)
     return arguments
+
+
+def _check_trackers(names: Sequence[str]) -> None:
+    """Before a run has begun; Trainer would say it with a traceback, in a folder already in use."""
+    from transformers.integrations import integration_utils as trackers
+
+    # The last two it leaves out although they are there.
+    here = (*trackers.get_available_reporting_integrations(), "azure_ml", "flyte")
+    for name in names:
+        if name not in trackers.INTEGRATION_TO_CALLBACK:
+            known = ", ".join(trackers.INTEGRATION_TO_CALLBACK)
+            raise ConfigError(f"report_to: {name} is no tracker; use one of {known}")
+        if name not in here:
+            raise ConfigError(
+                f"report_to: {name} is not installed; pip install it, or leave it out"
+            )
+
+
+def _scheduler(config: TrainingConfig) -> str:
+    # Trainer's "constant" passes over the warm-up without a word.
+    warm = config.lr_scheduler == "constant" and config.warmup_steps > 0
+    return "constant_with_warmup" if warm else config.lr_scheduler

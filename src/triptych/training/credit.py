@@ -134,7 +134,7 @@ def credit_matrix(
         known[name] = (row[0], row[1], row[2], row[3])
     if missing := [name for name in names if name not in known]:
         raise ConfigError(
-            f"scheme {scheme!r} does not say which tokens earn {missing[0]!r}; "
+            f"scheme {str(scheme)!r} does not say which tokens earn {missing[0]!r}; "
             f"give a credit row for it: how much each of {', '.join(MATRIX_COLUMNS)} receives"
         )
     return torch.tensor([known[name] for name in names], dtype=torch.float32)

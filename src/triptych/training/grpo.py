@@ -64,7 +64,6 @@ from triptych.generation.local import LocalEngine
 from triptych.models.omni import OmniModel
 from triptych.models.packing import PackedBatch
 from triptych.rewards.base import RewardFunction
-from triptych.rewards.unscored import refuse_unscored
 from triptych.runs import RunFolder
 from triptych.stages.grammar import StageGrammar
 from triptych.training.credit import credit_matrix, reward_advantages, spread
@@ -89,7 +88,8 @@ from triptych.training.rollout_metrics import (
     observe_weights,
     regions,
 )
-from triptych.training.sharding import is_sharded, whole_weights
+from triptych.training.sharding import is_sharded
+from triptych.training.step_rewards import refuse_unscored_step
 from triptych.training.steps import place_seed
 from triptych.training.timeline import OVERLAPPED
 from triptych.training.trainer import Evaluate, StageTrainer, TrainResult
@@ -160,7 +160,7 @@ class GRPOTrainer(StageTrainer):
         super().__init__(
             model, samples, config, config.layout(), run, phase=phase, evaluate=evaluate
         )
-        local = LocalEngine(model)
+        local = LocalEngine(model, config.rollout_sequences)
         self.engine, self._grammars = engine or local, local.grammars
         self._grammar_of = self._grammar if config.enforced else None
         if config.enforced:
@@ -206,7 +206,7 @@ class GRPOTrainer(StageTrainer):
         # wherever else.
         prompts = self.prompts(asked)
         sizes = [len(part) for part in samples]
-        with RewardCalls(self.rewards, asked) as calls:
+        with RewardCalls(self.rewards, asked, self.asking) as calls:
             places = list(chain.from_iterable(self._places()))
             completions = self._complete(asked, places, calls.begin)
             read = read_completions(self.omni, asked, completions)
@@ -225,7 +225,7 @@ class GRPOTrainer(StageTrainer):
         self._observe_rollout(rollout, weights_N1K, advantages_NGK, advantages_NGT)
         if self._is_written(step):
             self._write(rollout, places)
-        refuse_unscored(rollout.table, weights_N1K, config.max_unscored_share)
+        refuse_unscored_step(rollout.table, weights_N1K, config.max_unscored_share)
         batches = micro_batches(rollout, packed, advantages_NGT)
         return [replace(batch, **fixed) for batch, fixed in zip(batches, logps, strict=True)]
 
@@ -236,7 +236,7 @@ class GRPOTrainer(StageTrainer):
         size, config = self.config.num_generations, self.config
         step = self.state.global_step
         sampling = config.sampling([place_seed(config.seed, step, place) for place in places])
-        with self.clock("rollout"), self.accelerator.autocast(), whole_weights(self.omni):
+        with self.clock("rollout"), self.asking():
             if tells_of_groups(self.engine):
                 return self.engine.generate(asked, size, sampling, on_group=on_group)
             return self.engine.generate(asked, size, sampling)

@@ -34,6 +34,10 @@ class GRPOConfig(StageBudgets, TrainingConfig):
     """Optimizer steps on one rollout."""
     max_new_tokens: int = 1024
     """Longest completion, in tokens."""
+    rollout_sequences: int = 64
+    """Completions that a process writes at once, of one prompt at least; the validation reads as
+    many prompts at once as a rollout. Lower it where memory is short: what is drawn does not depend
+    on it."""
     temperature: float = 1.0
     """Sampling temperature of the rollout."""
     enforce: Enforce = Enforce.OFF
@@ -81,7 +85,7 @@ class GRPOConfig(StageBudgets, TrainingConfig):
         super().__post_init__()
         for name in (
             "max_steps", "prompts_per_step", "groups_per_micro_batch", "num_iterations",
-            "max_new_tokens", "temperature",
+            "max_new_tokens", "rollout_sequences", "temperature",
         ):  # fmt: skip
             self._require(getattr(self, name) > 0, f"{name} must be above 0")
         for name in (
@@ -127,6 +131,11 @@ class GRPOConfig(StageBudgets, TrainingConfig):
             min_stage_tokens=self.min_stage_tokens,
             max_stage_tokens=self.max_stage_tokens,
         )
+
+    def rollout_prompts(self, processes: int) -> int:
+        """How many prompts each of some processes reads at once, to write their completions."""
+        of_process = self.prompts_per_step // processes
+        return max(1, min(self.rollout_sequences // self.num_generations, of_process))
 
     def layout(self) -> StepLayout:
         """How the prompts of a run come in steps."""

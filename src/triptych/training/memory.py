@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from triptych.errors import TriptychError
+from triptych.training.config import TrainingConfig
 from triptych.training.grpo_config import GRPOConfig
 
 _DOING = {
@@ -33,11 +34,35 @@ def of_groups(config: GRPOConfig, phase: str, processes: int) -> tuple[str, list
     of_group = below(num_generations=config.num_generations, max_new_tokens=config.max_new_tokens)
     size = f"{config.num_generations} completions of up to {config.max_new_tokens} tokens each"
     if phase == "rollout":
-        return f"{config.prompts_per_step // processes} prompts, {size}", of_group
+        prompts = config.rollout_prompts(processes)
+        advice = [_fewer_at_once(config, prompts), *below(max_new_tokens=config.max_new_tokens)]
+        return f"{prompts} prompts at once, {size}", advice
     advice = [*below(groups_per_micro_batch=groups), *of_group]
     if config.beta:
         advice.append("beta to 0 (no reference model)")
     return f"micro-batches of {groups} groups, {size}", advice
+
+
+def of_validation(config: TrainingConfig, processes: int) -> tuple[str, list[str]]:
+    """The same of a validation during training."""
+    advice = ["max_new_tokens lower"]
+    prompts = validation_prompts(config, processes)
+    if isinstance(config, GRPOConfig) and prompts > 1:
+        advice.insert(0, _fewer_at_once(config, prompts))
+    return "the validation data", advice
+
+
+def validation_prompts(config: TrainingConfig, processes: int) -> int:
+    """How many prompts each of some processes reads at once in a validation during training."""
+    return config.rollout_prompts(processes) if isinstance(config, GRPOConfig) else 8
+
+
+def _fewer_at_once(config: GRPOConfig, prompts: int) -> str:
+    group = config.num_generations
+    if prompts > 1:
+        return f"rollout_sequences below {prompts * group}"
+    # Smaller groups alone would be written at once with others.
+    return f"num_generations and rollout_sequences below {group}"
 
 
 class OutOfMemory(TriptychError):

@@ -37,12 +37,13 @@ class ProgressReporter(TrainerCallback):
         self._begun = 0.0
         self._first_step = 0
         self._figures = ""
+        self._waiting = False  # a line is due
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._begun, self._first_step = time.monotonic(), state.global_step
-        self._figures = ""
+        self._figures, self._waiting = "", False
         if not state.is_world_process_zero or not self._console.is_terminal:
             return
         self._bar = Progress(
@@ -70,6 +71,8 @@ class ProgressReporter(TrainerCallback):
     ) -> None:
         shown = [f"{name} {logs[name]:.3f}" for name in SHOWN if logs and name in logs]
         self._figures = "  ".join(shown) or self._figures
+        if shown and self._waiting:
+            self._print_line(state)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -77,11 +80,15 @@ class ProgressReporter(TrainerCallback):
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=state.global_step, figures=self._figures)
         elif state.is_world_process_zero and self._is_due(state):
-            self._print_line(state)
+            self._waiting = True
+            if state.global_step % max(1, int(args.logging_steps)) != 0:
+                self._print_line(state)  # else with the figures, which Trainer logs after this
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        if self._waiting:
+            self._print_line(state)
         self.close()
 
     def say(self, line: str) -> None:
@@ -99,6 +106,7 @@ class ProgressReporter(TrainerCallback):
         return bool(state.global_step % every == 0 or state.global_step >= state.max_steps)
 
     def _print_line(self, state: TrainerState) -> None:
+        self._waiting = False
         elapsed = time.monotonic() - self._begun
         done = state.global_step - self._first_step
         left = elapsed / max(1, done) * (state.max_steps - state.global_step)
@@ -106,7 +114,6 @@ class ProgressReporter(TrainerCallback):
             f"{self._phase}: step {state.global_step}/{state.max_steps}, "
             f"{elapsed:.0f} s, {left:.0f} s left"
         )
-        # Figures of the step before: Trainer logs after it has told that the step ended.
         self._console.print(
             f"{line}  {self._figures}".rstrip(), markup=False, highlight=False, soft_wrap=True
         )

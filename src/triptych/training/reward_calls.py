@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -29,6 +30,7 @@ from triptych.rewards.base import (
     score,
 )
 from triptych.rewards.columns import sample_columns
+from triptych.rewards.registry import NeedsModel
 
 
 @dataclass(frozen=True)
@@ -46,15 +48,25 @@ class RewardCalls:
     Args:
         functions: by name, in the order of the table.
         samples: one for each group.
+        around_model: in which rewards are called that ask the model (`NeedsModel`).
 
     Attributes:
         overlapped: seconds in which replies were outstanding before `table` waited for them.
     """
 
-    def __init__(self, functions: Mapping[str, RewardFunction], samples: Sequence[Sample]) -> None:
+    def __init__(
+        self,
+        functions: Mapping[str, RewardFunction],
+        samples: Sequence[Sample],
+        around_model: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._samples = samples
         self._names = tuple(functions)
-        self._sync = {name: one for name, one in functions.items() if not is_async(one)}
+        self._sync = {
+            name: _inside(around_model, one) if isinstance(one, NeedsModel) else one
+            for name, one in functions.items()
+            if not is_async(one)
+        }
         self._async = {name: one for name, one in functions.items() if is_async(one)}
         self._calls: dict[tuple[str, int], _Call] = {}
         self._groups: dict[int, tuple[Completion, ...]] = {}
@@ -151,6 +163,16 @@ class RewardCalls:
             return values
 
         return replies
+
+
+def _inside(
+    around: Callable[[], AbstractContextManager[None]], function: RewardFunction
+) -> RewardFunction:
+    def called(**arguments: Any) -> Any:
+        with around():
+            return function(**arguments)
+
+    return called
 
 
 async def _nothing() -> None:

@@ -33,7 +33,7 @@ class ReadCompletions:
     """N groups of G completions, as far as that does not depend on rewards.
 
     Attributes:
-        valid_NG: whether a completion keeps the format.
+        valid_NG: whether a completion keeps the format and ends by itself.
         stage_ids_NGT: region of each token; 0 on padding.
         mask_NGT: True on tokens that are trained: neither padding nor forced by a grammar.
         lengths_NG: tokens of each completion.
@@ -53,9 +53,13 @@ class ReadCompletions:
         return int(self.mask_NGT.sum())
 
     @property
+    def cut_NG(self) -> Tensor:
+        """Which completions went on to their longest length."""
+        return _cut(self.completions)
+
+    @property
     def truncated_share(self) -> float:
-        stops = [one.stop_reason for group in self.completions for one in group]
-        return stops.count(StopReason.LENGTH) / len(stops)
+        return float(self.cut_NG.float().mean())
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ class Rollout(ReadCompletions):
 
     Attributes:
         table: rewards of the N*G completions in order, as scored.
-        rewards_NGK: the same with the gate applied, NaN where unscored.
+        rewards_NGK: the same, NaN where unscored, with the gate applied; what did not end has no
+            format reward, whatever its text.
     """
 
     table: RewardTable
@@ -74,6 +79,10 @@ class Rollout(ReadCompletions):
     def of(cls, read: ReadCompletions, table: RewardTable, *, gate: bool = False) -> "Rollout":
         """Completions with their rewards."""
         rewards_NGK = table.tensor().reshape(*read.valid_NG.shape, -1)
+        if "format" in table.names:
+            # Of what is whole and goes on all the same; it would earn what an end earns.
+            endless_NG = read.cut_NG & _keeps_format(read.outputs)
+            rewards_NGK[..., table.names.index("format")].masked_fill_(endless_NG, 0.0)
         if gate:
             rewards_NGK = apply_gate(rewards_NGK, table.names)
         return cls(**vars(read), table=table, rewards_NGK=rewards_NGK)
@@ -99,15 +108,26 @@ def read_completions(
     ]
     trained = [~torch.tensor(one.forced, dtype=torch.bool) for one in flat]
     shape = (len(samples), sizes.pop())
+    grouped = tuple(tuple(outputs[i : i + shape[1]]) for i in range(0, len(flat), shape[1]))
     return ReadCompletions(
         samples=tuple(samples),
         completions=tuple(tuple(group) for group in completions),
-        outputs=tuple(tuple(outputs[i : i + shape[1]]) for i in range(0, len(flat), shape[1])),
-        valid_NG=torch.tensor([output.valid for output in outputs]).reshape(shape),
+        outputs=grouped,
+        valid_NG=_keeps_format(grouped) & ~_cut(completions),
         stage_ids_NGT=pad_sequence(regions, batch_first=True).reshape(*shape, -1),
         mask_NGT=pad_sequence(trained, batch_first=True).reshape(*shape, -1),
         lengths_NG=torch.tensor([len(one.token_ids) for one in flat]).reshape(shape),
     )
+
+
+def _cut(completions: Sequence[Sequence[Completion]]) -> Tensor:
+    return torch.tensor(
+        [[one.stop_reason is StopReason.LENGTH for one in group] for group in completions]
+    )
+
+
+def _keeps_format(outputs: Sequence[Sequence[StagedOutput]]) -> Tensor:
+    return torch.tensor([[output.valid for output in group] for group in outputs])
 
 
 def records(

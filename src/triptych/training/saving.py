@@ -40,6 +40,7 @@ from triptych.training.checkpoints import (
     step_of,
     sync_folder,
 )
+from triptych.training.divergence import Diverged, broken_weight, diverged
 from triptych.training.signals import StopRequest
 
 Outcome = TypeVar("Outcome")
@@ -148,6 +149,7 @@ class SavingTrainer(Trainer, ABC):
         return str(self.checkpoints.writing if self._saving else self.checkpoints.path)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        self._check_weights()
         with self._all_ranks_save():
             self._save_step(model, trial)
 
@@ -185,6 +187,7 @@ class SavingTrainer(Trainer, ABC):
 
     def save_whole(self, folder: Path) -> None:
         """Save the model to a folder that is there with all of it, or not."""
+        self._check_weights()
         with self._all_ranks_save():
             self._save_beside(folder)
 
@@ -202,6 +205,16 @@ class SavingTrainer(Trainer, ABC):
                 sync_folder(beside)
                 replace_folder(beside, folder)
         self._settle()
+
+    def diverged(self, step: int, what: str) -> Diverged:
+        """An error that says what is no number any more."""
+        return diverged(f"{self.phase}: step {step}", what, self.checkpoints.newest())
+
+    def _check_weights(self) -> None:
+        """Refuse to save what nothing can go on from; on all ranks if on one."""
+        broken = next(filter(None, gather_object([broken_weight(self.model)])), None)
+        if broken:
+            raise self.diverged(self.state.global_step, broken)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         with self._writing():

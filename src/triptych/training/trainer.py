@@ -13,10 +13,10 @@ trackers. This module makes an `OmniModel` and a list of samples fit into it:
   accumulation steps), so the split of a batch into micro-batches does not matter.
 """
 
-import math
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -32,11 +32,13 @@ from transformers import (
     TrainerControl,
     TrainerState,
     TrainingArguments,
+    set_seed,
 )
 
 from triptych.data.policy import Ranks, RunSkips, usable_samples
 from triptych.data.sample import Sample
-from triptych.errors import ConfigError, TriptychError
+from triptych.errors import ConfigError
+from triptych.generation.sampling import NotFiniteError
 from triptych.models.omni import OmniModel
 from triptych.models.prompt import Prompt
 from triptych.models.screening import screen
@@ -50,8 +52,10 @@ from triptych.training.checkpoints import (
 )
 from triptych.training.config import TrainingConfig, trainer_arguments
 from triptych.training.distributed import DistributedTrainer
-from triptych.training.memory import OutOfMemory, out_of_memory
+from triptych.training.divergence import not_finite
+from triptych.training.memory import OutOfMemory, of_validation, out_of_memory
 from triptych.training.model_card import write_model_card
+from triptych.training.precision import check_precision
 from triptych.training.progress import ProgressReporter
 from triptych.training.sharding import whole_weights
 from triptych.training.steps import SampleDataset, StepLayout, StepSampler
@@ -104,8 +108,10 @@ class StageTrainer(DistributedTrainer):
             model.family.check_media(sample)
         if config.eval_steps and evaluate is None:
             raise ConfigError("eval_steps is set, but there is nothing to evaluate on")
+        set_seed(config.seed)  # an adapter is drawn
         model.prepare_training(config.lora)
         model.freeze(config.freeze)
+        check_precision(model)
         if config.gradient_checkpointing:
             model.checkpoint_activations()
         self.omni, self.run, self.phase, self.layout = model, run, phase, layout
@@ -152,6 +158,7 @@ class StageTrainer(DistributedTrainer):
             CheckpointError: a checkpoint cannot be written, or all that are there are damaged.
             Preempted: the process was asked to stop, and left a checkpoint; see `signals`.
             OutOfMemory: the accelerator's memory does not suffice.
+            Diverged: the loss, gradients, weights or logits are no numbers any more.
             RankError: another process of the run is gone.
         """
         with self.watching():
@@ -170,6 +177,8 @@ class StageTrainer(DistributedTrainer):
                 self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             except torch.OutOfMemoryError as error:
                 raise self._out_of_memory(error) from error
+            except NotFiniteError as error:
+                raise self.diverged(self.state.global_step + 1, str(error)) from error
             finally:
                 self.omni.encoder.close()
                 self._progress.close()
@@ -252,7 +261,7 @@ class StageTrainer(DistributedTrainer):
         doing = self.timeline.broke_off
         size, advice = self.memory_advice(doing)
         if doing == "evaluation":
-            size, advice = "the validation data", ["max_new_tokens lower"]
+            size, advice = of_validation(self._policy, self.accelerator.num_processes)
         if doing == "update" and not self._policy.gradient_checkpointing:
             advice = ["gradient_checkpointing to true", *advice]
         where = f"{self.phase}: step {self.state.global_step + 1}"
@@ -280,18 +289,19 @@ class StageTrainer(DistributedTrainer):
         self.timeline.begin("update")
         return batches
 
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """In which the model is asked outside the update, by all processes together."""
+        with self.accelerator.autocast(), whole_weights(self.omni):
+            yield
+
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Ask the hook that the trainer was given; its metrics get the prefix ``eval_``."""
         assert self._evaluate_model is not None
         self.omni.eval()
-        with (
-            self.clock("evaluation"),
-            torch.no_grad(),
-            self.accelerator.autocast(),
-            whole_weights(self.omni),
-        ):
+        with self.clock("evaluation"), torch.no_grad(), self.asking():
             measured = self._evaluate_model(self.omni)
         metrics = {f"{metric_key_prefix}_{name}": float(value) for name, value in measured.items()}
         best = self._policy.best_metric
@@ -317,16 +327,27 @@ class StageTrainer(DistributedTrainer):
         # Trainer believes that the whole run is one epoch.
         self.state.epoch = self.layout.passes(self.state.global_step, num_samples)
         super().log(logs, start_time)
-        if not math.isfinite(logs.get("loss", 0.0)):
+        if what := not_finite(logs):
             # Now, before the step's checkpoint would be written and older ones deleted.
-            raise TriptychError(
-                f"{self.phase}: step {self.state.global_step}: the loss is {logs['loss']}; lower "
-                "the learning rate or load the model in float32; the last checkpoint is intact"
-            )
+            raise self.diverged(self.state.global_step, what)
 
     def _load_best_model(self) -> None:
         if self.state.best_model_checkpoint is not None and not self.stopped:
             StageTrainer._load_from_checkpoint(self, self.state.best_model_checkpoint)
+            self._say_if_the_start_was_better()
+
+    def _say_if_the_start_was_better(self) -> None:
+        name, best = self._policy.best_metric or "", self.state.best_metric
+        name = name.removeprefix("eval_")
+        first = [one[f"eval_{name}"] for one in self.state.log_history if one.get("step") == 0]
+        if not first or best is None:
+            return
+        worse = best < first[0] if self._policy.best_is_highest else best > first[0]
+        if worse and self.is_world_process_zero():
+            self.say(
+                f"the model began with {name} {first[0]:.3f}, better than the best checkpoint "
+                f"({best:.3f}, step {self.state.best_global_step}), whose weights it has now"
+            )
 
 
 class _StepClock(TrainerCallback):

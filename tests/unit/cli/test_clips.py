@@ -25,6 +25,9 @@ def test_clips_make_writes_the_splits_and_prints_what_they_hold(
     assert f"Clips written: {out}" in printed
     assert make(out, "--seed", "3") == 0
     assert f"Clips were there already: {out}" in capsys.readouterr().out
+    assert make(out, "--seed", "0") == 0
+    said = f"Clips written in the place of the set of seed 3: {out}"
+    assert said in capsys.readouterr().out
 
 
 def test_clips_make_leaves_a_folder_with_other_things_as_it_is(

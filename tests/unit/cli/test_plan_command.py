@@ -1,13 +1,21 @@
 """`triptych plan` and `--dry-run`, as a user meets them."""
 
 import json
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from triptych.cli.main import main
 from triptych.cli.plan import bytes_in
+from triptych.data.decode_worker import Decoded
+from triptych.data.decoding import DecodeLimits, DecodePool
+from triptych.data.media import MediaBudget
+from triptych.data.sample import Media
 from triptych.errors import ConfigError
+from triptych.planning import plan
 
 GRPO = "prompts_per_step: 2\nnum_generations: 4\nmax_new_tokens: 32\nfreeze: [vision, audio]\n"
 
@@ -35,6 +43,41 @@ def test_a_plan_as_json(config: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert plan["largest"]["group"] > 4
 
 
+def test_a_rollout_is_as_large_as_what_it_writes_at_once(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = []
+    for at_once in (4, 8):
+        again = config.read_text(encoding="utf-8") + f"rollout_sequences: {at_once}\n"
+        path = config.with_name(f"{at_once}.yaml")
+        path.write_text(again, encoding="utf-8")
+        assert main(["plan", str(path), "--json", "--prompts", "1"]) == 0
+        held.append(json.loads(capsys.readouterr().out)["memory"]["phases"]["rollout"])
+    assert held[1]["key-value cache"] == 2 * held[0]["key-value cache"]
+
+
+def test_the_start_of_a_decoder_is_no_part_of_a_step(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that only decoding moves on: by a minute at first, then by a second an item."""
+    clock = [0.0]
+
+    class SlowToStart(DecodePool):
+        def __init__(self, limits: DecodeLimits) -> None:
+            super().__init__(replace(limits, workers=0))
+
+        def submit(self, media: Media, budget: MediaBudget) -> "Future[Decoded]":
+            clock[0] += 1.0 if clock[0] else 60.0
+            return super().submit(media, budget)
+
+    monkeypatch.setattr(plan, "DecodePool", SlowToStart)
+    monkeypatch.setattr(plan, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    for prompts in ("1", "3"):
+        clock[0] = 0.0
+        assert main(["plan", str(config), "--json", "--prompts", prompts]) == 0
+        assert json.loads(capsys.readouterr().out)["lengths"]["seconds"] == 2.0  # film and sound
+
+
 def test_a_plan_that_does_not_fit_says_what_to_change(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -58,6 +101,10 @@ def test_a_cold_start_is_told_by_its_settings(
     mean, longest = plan["lengths"]["target"]
     assert 20 < mean <= longest < 120
     assert "rollout" not in plan["memory"]["phases"]
+    assert "validation" not in plan["memory"]["phases"]
+    path.write_text(f"batch_size: 4\neval_steps: 2\nvalidation: {data}\n", encoding="utf-8")
+    assert main(words) == 0, capsys.readouterr().err
+    assert "validation" in json.loads(capsys.readouterr().out)["memory"]["phases"]
 
 
 def test_settings_of_neither_command_are_asked_about(
@@ -103,7 +150,7 @@ def test_a_dry_run_refuses_weights_that_do_not_fit(
     assert "weights" in capsys.readouterr().err
 
 
-def test_a_dry_run_of_a_cold_start_wants_references(
+def test_a_dry_run_wants_references(
     tmp_path: Path, tiny_folder: Path, clips_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = json.loads((clips_folder / "cold-start.jsonl").read_text("utf-8").splitlines()[0])
@@ -115,3 +162,9 @@ def test_a_dry_run_of_a_cold_start_wants_references(
     words = ["sft", str(tmp_path / "run"), "--model", str(tiny_folder), "--train", str(data)]
     assert main([*words, "--dry-run"]) == 1
     assert "reference.context: missing" in capsys.readouterr().err
+    words = ["grpo", str(tmp_path / "run"), "--model", str(tiny_folder), "--train", str(data)]
+    assert main([*words, "--dry-run"]) == 1
+    assert "1 of 1 samples have no reference that the reward 'context'" in capsys.readouterr().err
+    assert main([*words, "--dry-run", "--max-unscored-share", "1"]) == 0
+    weights = "{context: 0, reasoning: 0, answer: 1, format: 1}"
+    assert main([*words, "--dry-run", "--weights", weights]) == 0

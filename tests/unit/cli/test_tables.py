@@ -36,6 +36,23 @@ def test_an_arm_without_a_metric_shows_a_dash() -> None:
     assert cell_text(Interval(0.5, None, None, 3)) == "0.500"
 
 
+@pytest.mark.parametrize("name", ["mouth [start]", "mouth [/start]"])
+def test_no_markup_in_names_of_the_users_is_obeyed(name: str) -> None:
+    text = printed({name: {name: {f"context.{name}": Interval(0.5, 0.4, 0.6, 10)}}})
+    assert text.count(name) == 3
+
+
+def test_a_figure_of_another_n_says_so() -> None:
+    arms = {arm: {"all": {"answer": Interval(0.5, 0.4, 0.6, n)}} for arm, n in (("a", 9), ("b", 8))}
+    assert "0.500 (0.40-0.60)   0.500 (0.40-0.60) n=8" in printed(arms)
+
+
+def test_the_answer_by_itself_is_shown_where_it_differs() -> None:
+    one, other = Interval(0.5, 0.4, 0.6, 10), Interval(0.7, 0.6, 0.8, 10)
+    assert "answer.alone" not in printed({"a": {"all": {"answer": one, "answer.alone": one}}})
+    assert "answer.alone" in printed({"a": {"all": {"answer": one, "answer.alone": other}}})
+
+
 @pytest.mark.parametrize(
     ("interval", "words"),
     [

@@ -13,7 +13,7 @@ from triptych.data.sample import Media, MediaKind, Sample
 from triptych.generation import Completion, Enforce, SamplingConfig, StopReason
 from triptych.generation.engine import SeededSampling, sample_seed, tells_of_groups
 from triptych.generation.local import LocalEngine
-from triptych.generation.sampling import sample_tokens
+from triptych.generation.sampling import NotFiniteError, sample_tokens
 from triptych.models import OmniModel
 
 GREEDY = SamplingConfig(max_new_tokens=12, temperature=0)
@@ -167,6 +167,28 @@ def test_what_is_drawn_by_a_sample_of_its_own_seed_does_not_depend_on_its_batch(
     assert len({one.token_ids for group in expected for one in group}) == 15
     if sampling.enforce is Enforce.STAGES:
         assert all(one.overruled for group in expected for one in group), "nothing was drawn again"
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_logits_that_are_no_numbers_are_an_error_of_their_sample(
+    value: float, temperature: float, tiny: OmniModel, samples: list[Sample],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """From the fourth of the six sequences on, which is of the second sample; in the third step."""
+    sound, steps = tiny.logits, iter(range(9))
+
+    def broken(hidden: torch.Tensor) -> torch.Tensor:
+        logits = sound(hidden)
+        if next(steps) == 2:
+            logits[3:, 7] = value
+        return logits
+
+    monkeypatch.setattr(tiny, "logits", broken)
+    alike = [samples[0].model_copy(update={"id": f"q{number}"}) for number in range(3)]
+    with pytest.raises(NotFiniteError, match="sample q1: the model's logits are not finite"):
+        LocalEngine(tiny).generate(alike, 2, replace(GREEDY, temperature=temperature))
+    assert next(steps) == 3
 
 
 def test_given_seeds_go_with_their_samples(tiny: OmniModel, samples: list[Sample]) -> None:

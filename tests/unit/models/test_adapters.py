@@ -152,6 +152,16 @@ def add_a_weight(folder: Path) -> None:
     save_file(weights, folder / "adapter_model.safetensors")
 
 
+def cut_off(folder: Path) -> None:
+    weights = folder / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+
+
+def cut_off_config(folder: Path) -> None:
+    config = folder / "adapter_config.json"
+    config.write_text(config.read_text()[:-3])
+
+
 def wrong_rank(folder: Path) -> None:
     set_config(folder, r=8)
 
@@ -182,6 +192,8 @@ def set_config(folder: Path, **values: Any) -> None:
     [
         (drop_a_weight, "cannot be put beside its base model .* missing or unknown"),
         (add_a_weight, "cannot be put beside its base model .* missing or unknown"),
+        (cut_off, r"adapter_model\.safetensors: broken weights .*delete the file"),
+        (cut_off_config, r"adapter_config\.json cannot be read"),
         (wrong_rank, "cannot be put beside its base model"),
         (other_layers, "cannot be put beside its base model .*transformer.h.0.attn"),
         (no_base, "names no base model; enter its hub id or folder"),
@@ -300,6 +312,13 @@ def test_tokens_that_were_just_added_need_the_whole_model(tiny: OmniModel) -> No
     with pytest.raises(ConfigError, match="stage_tokens added 6 tokens"):
         tiny.prepare_training(LoraSettings(rank=4))
     tiny.prepare_training(LoraSettings())
+
+
+def test_an_adapter_that_is_there_does_not_train_them_either(tiny: OmniModel) -> None:
+    model = with_adapter(tiny)
+    assert model.add_stage_tokens() > 0
+    with pytest.raises(ConfigError, match="stage_tokens added 6 tokens"):
+        model.prepare_training(LoraSettings())
 
 
 def test_a_tied_head_gets_no_adapter(tiny: OmniModel) -> None:

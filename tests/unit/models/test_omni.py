@@ -119,6 +119,29 @@ def test_stage_tags_as_special_tokens(tiny: OmniModel, samples: list[Sample]) ->
     assert after.isfinite().all()
 
 
+@pytest.mark.parametrize("padded", [False, True])
+def test_stage_tokens_begin_as_the_tokens_that_they_stand_for(
+    padded: bool, tiny: OmniModel
+) -> None:
+    if padded:  # as Qwen's embeddings are
+        tiny.thinker.resize_token_embeddings(len(tiny.tokenizer) + 64)
+    was = tiny.tokenizer("</think>")["input_ids"]
+    ends = (tiny.thinker.get_input_embeddings(), tiny.thinker.get_output_embeddings())
+    with torch.no_grad():
+        for end in ends:
+            end.weight[len(tiny.tokenizer) :] = 0
+    expected = [end.weight[was].mean(0) for end in ends]
+    tiny.add_stage_tokens()
+    (now,) = tiny.tokenizer("</think>")["input_ids"]
+    ends = (tiny.thinker.get_input_embeddings(), tiny.thinker.get_output_embeddings())
+    for end, row in zip(ends, expected, strict=True):
+        torch.testing.assert_close(end.weight[now], row)
+        with torch.no_grad():
+            end.weight[now] = 7
+    tiny.add_stage_tokens()
+    assert (ends[0].weight[now] == 7).all(), "what was trained stays"
+
+
 def test_media_ids_and_padding_rows_can_never_be_chosen(tiny: OmniModel) -> None:
     tiny.thinker.resize_token_embeddings(len(tiny.tokenizer) + 10)
     model = OmniModel(tiny.thinker, tiny.processor, tiny.family)
@@ -226,6 +249,20 @@ class TestErrors:
         (tmp_path / "model" / "model.safetensors").unlink()
         with pytest.raises(ModelError, match="no weights"):
             OmniModel.from_pretrained(tmp_path / "model")
+
+    def test_weights_that_were_cut_off(self, tiny_folder: Path, tmp_path: Path) -> None:
+        shutil.copytree(tiny_folder, tmp_path / "model")
+        weights = tmp_path / "model" / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1])
+        with pytest.raises(ModelError, match=r"/model/model\.safetensors: broken weights .*again"):
+            OmniModel.from_pretrained(tmp_path / "model")
+
+    def test_a_run_folder_names_its_models(self, tmp_path: Path) -> None:
+        for name in ("sft", "grpo"):
+            (tmp_path / "models" / name).mkdir(parents=True)
+            (tmp_path / "models" / name / "config.json").write_text("{}")
+        with pytest.raises(ModelError, match=r"a run folder.*: .*/models/grpo, .*/models/sft$"):
+            OmniModel.from_pretrained(tmp_path)
 
     def test_empty_folder(self, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="no model here"):

@@ -67,3 +67,20 @@ def test_whole_weights_are_not_advised_into_bf16(sizes: ModelSizes, step: Worklo
 
 def test_what_fits_needs_no_change(sizes: ModelSizes, step: Workload) -> None:
     assert advise(sizes, step, 10_000 * GIB) == []
+
+
+def test_a_rollout_that_is_too_large_reads_fewer_prompts_at_once(
+    sizes: ModelSizes, step: Workload
+) -> None:
+    """As many as there is room for."""
+    step = replace(step, trained=1, reference=False, checkpointing=True)
+    least, whole = (predict_memory(sizes, replace(step, at_once=at_once)) for at_once in (8, 64))
+    assert whole.largest == "rollout"
+    most = (least.peak + whole.peak) // 2
+    (change,) = advise(sizes, step, most)
+    name, _, number = change.words.partition(": ")
+    assert name == "rollout_sequences"
+    assert 8 < int(number) < 64
+    assert change.fits
+    assert change.peak == predict_memory(sizes, replace(step, at_once=int(number))).peak
+    assert predict_memory(sizes, replace(step, at_once=int(number) + 8)).peak > most

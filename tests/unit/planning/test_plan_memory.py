@@ -133,3 +133,19 @@ def test_what_is_planned_is_what_a_model_has(tiny: OmniModel) -> None:
     trained = sum(w.numel() for w in tiny.thinker.parameters() if w.requires_grad)
     assert trained == own.weights - own.frozen(("audio",))
     assert own.head_weights == torch.numel(tiny.thinker.get_output_embeddings().weight)
+
+
+def test_prompts_that_are_read_at_once_are_in_memory_at_once(sizes: ModelSizes) -> None:
+    def cache(at_once: int) -> int:
+        step = work(per_step=8, group=4, completion=100, at_once=at_once)
+        return predict_memory(sizes, step).phases["rollout"]["key-value cache"]
+
+    of_prompt = 2 * sizes.layers * sizes.keys * 4 * (500 + 400)
+    assert [cache(number) // of_prompt for number in (1, 4, 9, 64)] == [1, 1, 2, 8]
+
+
+def test_a_validation_of_a_cold_start_is_a_phase(sizes: ModelSizes) -> None:
+    step = work(kind="sft", group=1, reference=False, at_once=8)
+    assert "validation" not in predict_memory(sizes, step).phases
+    phase = predict_memory(sizes, replace(step, validation=100)).phases["validation"]
+    assert phase["key-value cache"] == 8 * 2 * sizes.layers * sizes.keys * 4 * (500 + 100)

@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from transformers import get_scheduler
 
 from triptych.errors import ConfigError
 from triptych.generation import Enforce
 from triptych.settings import build, load_config, to_yaml
+from triptych.training.config import Schedule, trainer_arguments
 from triptych.training.grpo_config import GRPOConfig
 
 
@@ -49,6 +52,27 @@ from triptych.training.grpo_config import GRPOConfig
 def test_enforcement_that_cannot_work_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         GRPOConfig(**settings)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+@pytest.mark.parametrize("warmup", [0, 4])
+def test_every_schedule_has_its_warm_up(schedule: Schedule, warmup: int, tmp_path: Path) -> None:
+    config = GRPOConfig(
+        max_steps=6, warmup_steps=warmup, lr_scheduler=schedule, learning_rate=1.0,
+    )  # fmt: skip
+    arguments = trainer_arguments(config, config.layout(), tmp_path, torch.device("cpu"))
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = get_scheduler(
+        arguments.lr_scheduler_type, optimizer, arguments.get_warmup_steps(6), 6
+    )
+    rates = []
+    for _ in range(6):
+        rates += scheduler.get_last_lr()
+        optimizer.step()
+        scheduler.step()
+    assert rates[:warmup] == [step / 4 for step in range(warmup)]
+    assert rates[warmup] == 1
+    assert (rates[-1] == 1) == (schedule == "constant")
 
 
 def test_nothing_is_enforced_by_default() -> None:

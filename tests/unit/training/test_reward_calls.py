@@ -3,7 +3,8 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from triptych.data.sample import Reference, Sample
 from triptych.errors import ConfigError, TriptychError
 from triptych.generation import Completion, StopReason
+from triptych.models import OmniModel
 from triptych.rewards import RewardError, RewardFunction, RewardTable, Unscored, score
 from triptych.stages.prompt import ProblemType
 from triptych.training.reward_calls import RewardCalls, _covered
@@ -141,6 +143,33 @@ def test_the_first_function_that_fails_is_named_and_sync_ones_come_first() -> No
     del rewards["sync"]
     with pytest.raises(RewardError, match="'one': no"):
         by_group(rewards, [0, 1])
+
+
+def test_only_what_asks_the_model_is_called_in_what_the_model_needs() -> None:
+    inside: list[str] = []
+
+    @contextmanager
+    def around() -> Iterator[None]:
+        inside.append("begun")
+        yield
+        inside.append("done")
+
+    class Asking:
+        def use_model(self, model: OmniModel) -> None:
+            raise AssertionError("it has its model")
+
+        def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
+            inside.append("asked")
+            return [0.5] * len(completions)
+
+    def other(completions: Sequence[str], **columns: Any) -> list[float]:
+        inside.append("other")
+        return [0.25] * len(completions)
+
+    with RewardCalls({"other": other, "asking": Asking()}, SAMPLES, around) as calls:
+        calls.run_sync(GROUPS)
+        assert calls.table().values_GK == ((0.25, 0.5),) * 6
+    assert inside == ["other", "begun", "asked", "done"]
 
 
 def test_async_functions_run_beside_and_sync_ones_once() -> None:

@@ -29,10 +29,12 @@ from triptych.training.rollout import (
 TEXT = "<context>a smiling face</context><think>so B</think><answer>B</answer>"
 
 
-def completion(model: OmniModel, text: str, forced: Sequence[int] = ()) -> Completion:
+def completion(
+    model: OmniModel, text: str, forced: Sequence[int] = (), stop: StopReason = StopReason.END
+) -> Completion:
     ids = model.tokenizer(text)["input_ids"]
     flags = tuple(index in forced for index in range(len(ids)))
-    return Completion(tuple(ids), text, StopReason.LENGTH, flags, overruled=len(forced))
+    return Completion(tuple(ids), text, stop, flags, overruled=len(forced))
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def rollout(tiny: OmniModel, samples: list[Sample]) -> Rollout:
 def test_tokens_validity_and_rewards_line_up(tiny: OmniModel, rollout: Rollout) -> None:
     assert rollout.rewards_NGK.shape == (3, 2, 4)
     assert rollout.valid_NG.tolist() == [[True, False], [False, False], [False, True]]
-    assert rollout.truncated_share == 1.0
+    assert rollout.truncated_share == 0.0
     longest = int(rollout.lengths_NG.max())
     assert rollout.mask_NGT.shape == (3, 2, longest)
     trained = rollout.lengths_NG.clone()
@@ -64,6 +66,21 @@ def test_tokens_validity_and_rewards_line_up(tiny: OmniModel, rollout: Rollout) 
             if r == region
         ]
         assert body in tiny.tokenizer.decode(here)
+
+
+def test_what_does_not_end_by_itself_is_invalid_whatever_its_text(
+    tiny: OmniModel, samples: list[Sample]
+) -> None:
+    endless = completion(tiny, TEXT + "\n" * 9, stop=StopReason.LENGTH)
+    groups = [[completion(tiny, TEXT), endless]]
+    rollout = scored(tiny, samples[:1], groups, rule_rewards())
+    assert rollout.valid_NG.tolist() == [[True, False]]
+    assert rollout.truncated_share == 0.5
+    (ended, cut), (*_, format_reward) = rollout.rewards_NGK[0], rollout.table.names
+    assert format_reward == "format"
+    assert ended[3] == 1
+    assert cut[3] == 0
+    assert cut[:3].equal(ended[:3])
 
 
 def test_the_gate_changes_rewards_but_not_the_record(
