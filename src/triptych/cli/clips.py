@@ -30,7 +30,7 @@ def make(config: ClipsConfig) -> None:
 
     They are short H.264/AAC files of a cartoon face and a voice-like tone, with questions,
     answers and reference reasoning as JSONL. A set that is already there, whole and from the same
-    seed and sizes, is kept.
+    seed and sizes, is kept; any other set of clips there is replaced.
     """
     summary = make_clips(config.out, config.seed, config.sizes, config.jobs)
     _show(summary, Console())
@@ -51,4 +51,6 @@ def _show(summary: ClipSummary, console: Console) -> None:
         f"neither {baselines.prior:.3f}."
     )
     state = "were there already" if summary.reused else "written"
+    if summary.replaced is not None:
+        state += f" in the place of the set of seed {summary.replaced}"
     console.print(f"Clips {state}: {summary.folder}", soft_wrap=True)

@@ -166,10 +166,15 @@ def _texts(
     record: Mapping[str, Any], samples: "Mapping[str, Sample]", where: str
 ) -> tuple[str, list[str]]:
     """The sample's id and the texts of one line."""
-    name = str(record.get("sample_id"))
+    from triptych.evaluation.precomputed import ID_FIELDS
+
+    field = next((name for name in ID_FIELDS if record.get(name) is not None), None)
+    if field is None:
+        raise DataError(f"{where}: sample_id: missing; give each line the id of its sample")
+    name = str(record[field])
     if name not in samples:
         raise DataError(
-            f"{where}: sample_id: {name!r} is not in the data; name the data set of the completions"
+            f"{where}: {field}: {name!r} is not in the data; name the data set of the completions"
         )
     try:
         return name, [str(one["text"]) for one in record.get("completions", [record])]

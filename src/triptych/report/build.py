@@ -11,14 +11,22 @@ from pathlib import Path
 from markupsafe import Markup
 
 from triptych.report import charts
-from triptych.report.charts import Domain, Reference
+from triptych.report.audit import audit_view, further_figures
+from triptych.report.charts import Reference
 from triptych.report.curves import curve_groups
-from triptych.report.load import IntervalTable, Json, RolloutPlace, RunData, load_run
+from triptych.report.load import (
+    IntervalTable,
+    Json,
+    RolloutPlace,
+    RunData,
+    load_run,
+    object_of,
+)
 from triptych.report.page import environment, words, write_page
 from triptych.report.previews import Previewer
 from triptych.report.rollouts import clean, comparison_cards, rollout_cards
+from triptych.report.tables import Row, Table, domain_around_zero, domain_of, interval_cell
 from triptych.report.timeline import step_times
-from triptych.statistics import Interval
 
 _ROLLOUTS = 20
 _COMPARED = 6
@@ -35,29 +43,11 @@ _METRIC_NAMES = {
     "unchanged": "Completions that enforcing the format left as they were",
     "forced": "Tokens without a choice",
     "truncated": "Truncated",
+    "refused": "Declined to answer",
     "tokens": "Tokens per completion",
     "context_relevant": "Named in the context: what the answer needs",
     "context_irrelevant": "Named in the context: the rest",
 }
-
-
-@dataclass(frozen=True)
-class Row:
-    """A named line of a table with one cell per column; a cell may be empty."""
-
-    name: str
-    arm: int
-    cells: tuple["Cell | None", ...]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A figure, its interval, and the strip that draws both."""
-
-    mean: str
-    ends: str
-    n: int
-    strip: Markup
 
 
 @dataclass(frozen=True)
@@ -69,15 +59,6 @@ class Plot:
     scale: Markup
 
 
-@dataclass(frozen=True)
-class Table:
-    """Rows under column heads, each head in one or two parts."""
-
-    title: str
-    columns: tuple[tuple[str, str], ...]
-    rows: tuple[Row, ...]
-
-
 def build_report(run_folder: Path) -> Path:
     """Write ``report.html`` into the run folder and return its path.
 
@@ -85,7 +66,7 @@ def build_report(run_folder: Path) -> Path:
     not at all.
 
     Raises:
-        DataError: the run folder does not exist.
+        DataError: the run folder does not exist, or holds no file of a run.
     """
     html = render(load_run(Path(run_folder)))
     path = Path(run_folder) / "report.html"
@@ -99,14 +80,17 @@ def render(data: RunData) -> str:
     previewer = Previewer(data.folder)
     from_training = bool(data.rollouts)
     places = data.rollouts or [place for of_arm in data.predictions.values() for place in of_arm]
-    predictions = {arm: data.predictions[arm] for arm in arms if arm in data.predictions}
+    predictions = _side_by_side(data, arms)
     compared = len(predictions) > 1
     template = environment().get_template("report.html.j2")
     return template.render(
         name=clean(data.folder.resolve().name),
         summary=_summary(data),
+        audit=audit_view(data.audit) if data.audit else None,
         arms=arms,
         swatches={arm: charts.swatch(number) for arm, number in arms.items()},
+        # The figures of an audit stand in their own section; it has no others.
+        has_results=bool(data.evaluation or not data.audit),
         headline=headline_table(data.evaluation, arms),
         answers=answer_plots(data, arms),
         contexts=context_plots(data.evaluation, arms),
@@ -122,7 +106,7 @@ def render(data: RunData) -> str:
         from_training=from_training,
         compared=comparison_cards(predictions, previewer, _COMPARED) if compared else [],
         facts=_facts(data.environment),
-        further=_facts(data.further_results),
+        further=_facts({**data.further_results, **further_figures(data.audit)}),
         config_text=None if data.config_text is None else clean(data.config_text),
         notices=[clean(notice) for notice in data.notices],
     )
@@ -132,21 +116,30 @@ def _summary(data: RunData) -> list[str]:
     """The run in a few figures, for the head of the page."""
     facts = []
     if data.evaluation:
-        facts.append(f"{len(data.evaluation)} arms evaluated")
-        split, *_ = _splits(data.evaluation)
-        counts = [
-            of[split]["answer"].n
-            for of in data.evaluation.values()
-            if "answer" in of.get(split, {})
-        ]
-        facts += [f"{max(counts)} questions on the {words(split)} split"] if counts else []
+        facts.append(f"{_counted(len(data.evaluation), 'arm')} evaluated")
+    if data.questions:
+        facts.append(_counted(data.questions, "question"))
     if data.rollouts:
-        facts.append(f"{len(data.rollouts):,} rollouts in training")
+        facts.append(f"{_counted(len(data.rollouts), 'rollout')} in training")
     if data.seconds:
         facts.append(f"{sum(data.seconds.values()) / 60:.1f} minutes")
     if "seed" in data.environment:
         facts.append(f"seed {clean(data.environment['seed'])}")
     return facts
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number:,} {name}" + ("" if number == 1 else "s")
+
+
+def _side_by_side(data: RunData, arms: Iterable[str]) -> dict[str, list[RolloutPlace]]:
+    """The predictions of each arm, where they answer the same questions.
+
+    Those of an audit stand in its order, the unaltered questions first. Where it permutes the
+    options, a letter means another option; these are left out.
+    """
+    shown = object_of(data.audit.get("conditions")) if data.audit else arms
+    return {arm: data.predictions[arm] for arm in shown if arm in data.predictions}
 
 
 def arm_numbers(data: RunData) -> dict[str, int]:
@@ -165,7 +158,11 @@ def headline_table(evaluation: IntervalTable, arms: Mapping[str, int]) -> Table 
     wanted += [(splits[0], metric) for metric in _HEADLINE]
     columns = [(s, m) for s, m in wanted if any(m in of.get(s, {}) for of in evaluation.values())]
     rows = tuple(
-        Row(arm, arms[arm], tuple(_cell(of.get(s, {}).get(m), arms[arm]) for s, m in columns))
+        Row(
+            arm,
+            arms[arm],
+            tuple(interval_cell(of.get(s, {}).get(m), arms[arm]) for s, m in columns),
+        )
         for arm, of in evaluation.items()
     )
     heads = tuple((metric_name(metric), words(split)) for split, metric in columns)
@@ -203,7 +200,7 @@ def _plot(
 ) -> Plot:
     found = {arm: of.get(split, {}).get(metric) for arm, of in evaluation.items()}
     rows = tuple(
-        Row(arm, arms[arm], (_cell(interval, arms[arm], references=references),))
+        Row(arm, arms[arm], (interval_cell(interval, arms[arm], references=references),))
         for arm, interval in found.items()
         if interval
     )
@@ -218,9 +215,9 @@ def detail_tables(evaluation: IntervalTable, arms: Mapping[str, int]) -> list[Ta
         rows = []
         for metric in metrics:
             found = [of.get(split, {}).get(metric) for of in evaluation.values()]
-            domain = _domain([interval for interval in found if interval])
+            domain = domain_of([interval for interval in found if interval])
             cells = tuple(
-                _cell(interval, arms[arm], domain)
+                interval_cell(interval, arms[arm], domain)
                 for arm, interval in zip(evaluation, found, strict=True)
             )
             rows.append(Row(metric_name(metric), 0, cells))
@@ -234,15 +231,14 @@ def difference_tables(differences: IntervalTable) -> list[Table]:
     tables = []
     for comparison, splits in differences.items():
         found = [interval for metrics in splits.values() for interval in metrics.values()]
-        reach = max((abs(end) for item in found for end in _ends(item)), default=0.0) or 1.0
-        domain = Domain(-reach, reach)
+        domain = domain_around_zero(found)
         measured = dict.fromkeys(metric for of in splits.values() for metric in of)
         metrics = [metric for metric in _COMPARED_METRICS if metric in measured] or measured
         rows = tuple(
             Row(
                 metric_name(metric),
                 0,
-                tuple(_cell(splits[s].get(metric), 0, domain, signed=True) for s in splits),
+                tuple(interval_cell(splits[s].get(metric), 0, domain, signed=True) for s in splits),
             )
             for metric in metrics
         )
@@ -262,43 +258,6 @@ def metric_name(metric: str) -> str:
 
 def _splits(evaluation: IntervalTable) -> list[str]:
     return list(dict.fromkeys(split for of in evaluation.values() for split in of))
-
-
-def _cell(
-    interval: Interval | None,
-    arm: int,
-    domain: Domain = charts.UNIT_DOMAIN,
-    references: Sequence[Reference] = (),
-    signed: bool = False,
-) -> Cell | None:
-    if interval is None:
-        return None
-    if signed:
-        references = [Reference("no difference", 0.0)]
-    sign = "+" if signed else ""
-    digits = 1 if max(abs(domain.low), abs(domain.high)) > 10 else 3
-    ends = "one clip only: no interval"
-    if interval.low is not None and interval.high is not None:
-        ends = f"{interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f}"
-    return Cell(
-        mean=f"{interval.mean:{sign}.{digits}f}".replace("-", charts.MINUS),
-        ends=ends.replace("-", charts.MINUS),
-        n=interval.n,
-        strip=charts.interval_strip(interval, arm, domain, references),
-    )
-
-
-def _domain(intervals: Sequence[Interval]) -> Domain:
-    """0 to 1 for scores; for counts, from 0 to the greatest end."""
-    ends = [end for interval in intervals for end in _ends(interval)]
-    low, high = min(ends), max(ends)
-    if low >= 0.0 and high <= 1.0:
-        return charts.UNIT_DOMAIN
-    return Domain(min(0.0, low), max(high, 1.0))
-
-
-def _ends(interval: Interval) -> list[float]:
-    return [end for end in (interval.low, interval.mean, interval.high) if end is not None]
 
 
 def _seconds(seconds: Mapping[str, float]) -> list[tuple[str, str, Markup]]:

@@ -1,7 +1,7 @@
 """Reads a run folder into plain values, and notes what is missing or cannot be read.
 
-A report must come out of a half-finished or damaged run too, so nothing but a missing folder is
-an error here: everything else becomes a notice that the page shows.
+A report must come out of a half-finished or damaged run too, so nothing but a folder that is
+missing or no run's is an error here: everything else becomes a notice that the page shows.
 """
 
 import json
@@ -18,7 +18,13 @@ Json: TypeAlias = dict[str, Any]
 IntervalTable: TypeAlias = dict[str, dict[str, dict[str, Interval]]]
 """Arm (or comparison) -> split -> metric -> interval."""
 
-_RESULT_KEYS = frozenset({"evaluation", "differences", "baselines", "seconds"})
+_RESULT_KEYS = frozenset({"evaluation", "differences", "baselines", "seconds", "audit"})
+_FILES = (
+    *("results.json", "environment.json", "config.yaml"),
+    *("predictions/*.jsonl", "predictions.jsonl", "*/predictions.jsonl"),
+    *("metrics.jsonl", "*/metrics.jsonl", "rollouts.jsonl", "*/rollouts.jsonl"),
+)
+"""What a report is made from; a run holds at least one of them."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +45,12 @@ class RunData:
     differences: IntervalTable
     baselines: dict[str, float]
     seconds: dict[str, float]
+    audit: Json  # as in results.json
     further_results: Json
     metrics: dict[str, list[Json]]
     rollouts: list[RolloutPlace]
     predictions: dict[str, list[RolloutPlace]]
+    questions: int  # different ones in the predictions
     environment: Json
     config_text: str | None
     notices: tuple[str, ...]
@@ -57,26 +65,34 @@ def load_run(folder: Path) -> RunData:
     ``arm`` or ``phase``, else by the name of its file or subfolder.
 
     Raises:
-        DataError: the folder does not exist.
+        DataError: the folder does not exist, or holds none of these files.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such run folder; name the folder that a run wrote into")
+    if not any(path.is_file() for pattern in _FILES for path in folder.glob(pattern)):
+        raise DataError(
+            f"{folder}: holds no file of a run, such as results.json or metrics.jsonl; name the "
+            "folder that a run wrote into"
+        )
     notices: list[str] = []
     results = _read_object(folder / "results.json", notices)
     metrics: dict[str, list[Json]] = {}
     for arm, row, _ in _rows(folder, "metrics.jsonl", notices):
         metrics.setdefault(arm, []).append(row)
     rollouts = [place for _, _, place in _rows(folder, "rollouts.jsonl", notices)]
+    predictions, questions = _predictions(folder, notices)
     return RunData(
         folder=folder,
         evaluation=_intervals(results.get("evaluation"), "evaluation", notices),
         differences=_intervals(results.get("differences"), "differences", notices),
-        baselines=_numbers(results.get("baselines"), "baselines", notices),
+        baselines=_baselines(results.get("baselines"), notices),
         seconds=_numbers(results.get("seconds"), "seconds", notices),
+        audit=object_of(results.get("audit")),
         further_results={k: v for k, v in results.items() if k not in _RESULT_KEYS},
         metrics=metrics,
         rollouts=rollouts,
-        predictions=_predictions(folder, notices),
+        predictions=predictions,
+        questions=questions,
         environment=_read_object(folder / "environment.json", notices),
         config_text=_read_text(folder / "config.yaml", notices),
         notices=tuple(dict.fromkeys(notices)),
@@ -146,7 +162,9 @@ def _rows_of(
             yield named, row, RolloutPlace(file, start, named)
 
 
-def _predictions(folder: Path, notices: list[str]) -> dict[str, list[RolloutPlace]]:
+def _predictions(folder: Path, notices: list[str]) -> tuple[dict[str, list[RolloutPlace]], int]:
+    """Where the predictions of each arm stand, and how many questions all of them answer."""
+    questions: set[str] = set()
     places: dict[str, list[RolloutPlace]] = {}
     found = [
         *[(file, file.stem) for file in sorted(folder.glob("predictions/*.jsonl"))],
@@ -154,34 +172,50 @@ def _predictions(folder: Path, notices: list[str]) -> dict[str, list[RolloutPlac
         *[(file, "predictions") for file in folder.glob("predictions.jsonl")],
     ]
     for file, arm in found:
-        for named, _, place in _rows_of(file, file.relative_to(folder), arm, notices):
+        for named, row, place in _rows_of(file, file.relative_to(folder), arm, notices):
+            questions.add(str(row.get("sample_id")))
             places.setdefault(named, []).append(place)
     if not found:
         notices.append("predictions: none saved, so arms cannot be shown side by side")
-    return places
+    return places, len(questions)
 
 
 def _intervals(value: Any, name: str, notices: list[str]) -> IntervalTable:
     table: IntervalTable = {}
-    for arm, splits in _items(value):
-        for split, metrics in _items(splits):
-            for metric, record in _items(metrics):
-                try:
-                    interval = Interval.from_dict(record)
-                except (KeyError, TypeError, ValueError):
-                    notices.append(f"results.json: {name}.{arm}.{split}.{metric}: not an interval")
-                    continue
-                figures = (interval.mean, interval.low or 0.0, interval.high or 0.0)
-                if all(math.isfinite(figure) for figure in figures):
+    for arm, splits in items_of(value):
+        for split, metrics in items_of(splits):
+            for metric, record in items_of(metrics):
+                if interval := finite_interval(record):
                     table.setdefault(arm, {}).setdefault(split, {})[metric] = interval
                 else:
-                    notices.append(f"results.json: {name}.{arm}.{split}.{metric}: not finite")
+                    notices.append(
+                        f"results.json: {name}.{arm}.{split}.{metric}: not a finite interval"
+                    )
     return table
+
+
+def finite_interval(record: Any) -> Interval | None:
+    """An interval from its JSON form; None where it is not one, or not finite."""
+    try:
+        interval = Interval.from_dict(record)
+    except (KeyError, TypeError, ValueError):
+        return None
+    figures = (interval.mean, interval.low or 0.0, interval.high or 0.0)
+    return interval if all(map(math.isfinite, figures)) else None
+
+
+def _baselines(value: Any, notices: list[str]) -> dict[str, float]:
+    """By name; where they stand by split, as `triptych eval` writes them, those of the first."""
+    if isinstance(value, Mapping) and "splits" in value:
+        splits = [found for _, found in items_of(value["splits"])]
+        first = items_of(splits[0]) if splits else []
+        value = {name: figure for name, figure in first if name != "n"}
+    return _numbers(value, "baselines", notices)
 
 
 def _numbers(value: Any, name: str, notices: list[str]) -> dict[str, float]:
     numbers: dict[str, float] = {}
-    for key, entry in _items(value):
+    for key, entry in items_of(value):
         entry = entry.get("mean") if isinstance(entry, Mapping) else entry
         if is_number(entry):
             numbers[key] = float(entry)
@@ -190,7 +224,13 @@ def _numbers(value: Any, name: str, notices: list[str]) -> dict[str, float]:
     return numbers
 
 
-def _items(value: Any) -> list[tuple[str, Any]]:
+def object_of(value: Any) -> Json:
+    """A JSON object; an empty one where the value is something else."""
+    return value if isinstance(value, dict) else {}
+
+
+def items_of(value: Any) -> list[tuple[str, Any]]:
+    """The items of a JSON object; none where the value is something else."""
     return list(value.items()) if isinstance(value, Mapping) else []
 
 

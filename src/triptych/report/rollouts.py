@@ -186,9 +186,7 @@ def _completion(record: Json, arm: str) -> CompletionView:
         text=clean(record.get("text", "")),
         stop_reason=clean(stop_reason) if stop_reason is not None else None,
         enforcement=_enforcement(record),
-        outcome="unanswered"
-        if record.get("error") is not None
-        else _outcome(rewards.get("answer")),
+        outcome=_outcome(record, rewards),
         absent=_absent(record.get("error")),
     )
 
@@ -224,7 +222,12 @@ def _figure(value: Any) -> str:
     return f"{value:.2f}" if is_number(value) else "unscored"
 
 
-def _outcome(answer_reward: Any) -> str:
+def _outcome(record: Json, rewards: Mapping[str, Any]) -> str:
+    """By the answer's reward; where none was asked for, as in an audit, by its own score."""
+    if record.get("error") is not None:
+        return "unanswered"
+    alone = _mapping(record.get("scores")).get("answer.alone")
+    answer_reward = rewards.get("answer", alone)
     if not is_number(answer_reward):
         return "unscored"
     if answer_reward >= 1.0:

@@ -262,8 +262,9 @@ def test_a_set_that_other_code_made_is_made_again(tmp_path: Path) -> None:
 
 def test_an_older_set_is_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "set"
-    make_clips(folder, 3, ClipSizes(**{**vars(SMALL), "cold_start": 5}), jobs=1)
-    assert not make_clips(folder, 4, SMALL, jobs=1).reused
+    first = make_clips(folder, 3, ClipSizes(**{**vars(SMALL), "cold_start": 5}), jobs=1)
+    second = make_clips(folder, 4, SMALL, jobs=1)
+    assert (first.replaced, second.replaced, second.reused) == (None, 3, False)
     assert len(list((folder / "cold-start").iterdir())) == 3
     assert list(tmp_path.iterdir()) == [folder]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.report.conftest import write_lines
+from tests.unit.report.conftest import completion, interval, rollout, write_lines
 from tests.unit.report.pages import Page
 from triptych.data.sample import Sample
 from triptych.errors import DataError
@@ -119,7 +119,8 @@ def test_control_characters_and_half_surrogates_do_not_break_the_page(run_folder
     assert "a\u2400b\u241b[31m?" in page.text
 
 
-def test_an_empty_folder_gives_a_page_that_says_so(tmp_path: Path) -> None:
+def test_a_run_that_has_just_begun_gives_a_page_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").touch()
     _, page = build(tmp_path)
     text = page.words
     for expected in (
@@ -130,7 +131,7 @@ def test_an_empty_folder_gives_a_page_that_says_so(tmp_path: Path) -> None:
         "No rollouts were found",
         "No environment was recorded",
         "No configuration was recorded",
-        "metrics.jsonl: No such file",
+        "rollouts.jsonl: No such file",
     ):
         assert expected in text, expected
 
@@ -194,6 +195,36 @@ def test_unreadable_results_are_a_notice(run_folder: Path) -> None:
     assert "results.json:1: not JSON" in build(run_folder)[1].words
     (run_folder / "results.json").write_text("[]")
     assert "results.json: a JSON list" in build(run_folder)[1].words
+
+
+def test_a_folder_of_no_run_is_an_error_and_is_left_as_it_is(
+    run_folder: Path, clips_folder: Path, tmp_path: Path
+) -> None:
+    for other in (clips_folder, clips_folder / "test-balanced"):
+        before = set(other.iterdir())
+        with pytest.raises(DataError, match="holds no file of a run"):
+            build_report(other)
+        assert set(other.iterdir()) == before
+    for file in list(run_folder.iterdir()):
+        only = tmp_path / f"only {file.name}"
+        only.mkdir()
+        file.rename(only / file.name)
+        build_report(only)
+
+
+def test_the_head_counts_each_arm_and_each_question_once(
+    run_folder: Path, questions: list[Sample]
+) -> None:
+    assert f"2 arms evaluated · {len(questions)} questions · " in build(run_folder)[1].words
+    results = json.loads((run_folder / "results.json").read_text())
+    results["evaluation"] = {"model": {"balanced": {"refused": interval([0.0, 1.0])}}}
+    (run_folder / "results.json").write_text(json.dumps(results))
+    shutil.rmtree(run_folder / "predictions")
+    line = rollout(questions[0], completion(questions[0]), 1.0)
+    write_lines(run_folder / "predictions" / "model.jsonl", [line, line])
+    words = build(run_folder)[1].words
+    assert "1 arm evaluated · 1 question · " in words
+    assert "Declined to answer" in words
 
 
 def test_an_older_report_survives_a_failure_and_no_folder_is_an_error(tmp_path: Path) -> None:

@@ -75,6 +75,16 @@ def test_baselines_may_be_numbers_or_intervals(tmp_path: Path) -> None:
     assert load_run(tmp_path).baselines == {"face_only": 0.5, "prior": 0.25}
 
 
+def test_baselines_may_stand_by_split(tmp_path: Path) -> None:
+    """As `triptych eval` writes them."""
+    found = {"chance": 0.25, "most_frequent": 0.4, "n": 9}
+    baselines = {"splits": {"all": found, "conflict": {**found, "chance": 0.5}}, "groups": {}}
+    write(tmp_path / "results.json", {"baselines": baselines})
+    data = load_run(tmp_path)
+    assert data.baselines == {"chance": 0.25, "most_frequent": 0.4}
+    assert not [notice for notice in data.notices if "baselines" in notice]
+
+
 def test_no_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="absent"):
         load_run(tmp_path / "absent")

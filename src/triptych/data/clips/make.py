@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
@@ -94,7 +94,8 @@ class ClipSummary:
     """What a set holds.
 
     `counts` is questions by split, kind and alignment; `baselines` are on test-balanced;
-    `reused` tells that the set was there already.
+    `reused` tells that the set was there already, `replaced` the seed of the set whose place it
+    took; None where there was none.
     """
 
     folder: Path
@@ -103,6 +104,7 @@ class ClipSummary:
     counts: dict[str, dict[str, dict[str, int]]]
     baselines: Baselines
     reused: bool
+    replaced: int | None = None
 
     def path(self, split: str) -> Path:
         """The JSONL file of a split."""
@@ -146,11 +148,12 @@ def make_clips(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _beside(folder) as partial:
-            manifest = _build(partial, seed, sizes, jobs)
+            built = _build(partial, seed, sizes, jobs)
             _move_into_place(partial, folder)
     except OSError as error:
         raise DataError(f"{folder}: clips cannot be written: {error}") from error
-    return _summary(folder, manifest, sizes, reused=False)
+    summary = _summary(folder, built, sizes, reused=False)
+    return replace(summary, replaced=manifest.get("seed") if manifest else None)
 
 
 @contextmanager

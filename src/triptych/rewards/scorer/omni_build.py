@@ -180,11 +180,10 @@ def make_clip_splits(samples: Sequence[Sample], config: OmniScorerConfig) -> Spl
         )
     train, held_out = split(usable, config.held_out_share, config.seed)
     if len(held_out) < 2:
-        raise ConfigError(
-            f"held_out_share: {config.held_out_share} of {len(usable)} clips is {len(held_out)}; "
-            "hold out at least two, one to calibrate on and one to evaluate on"
-        )
+        raise _too_few_held_out(config, usable, held_out)
     calibration, evaluation = split(held_out, 0.5, config.seed)
+    if len({sample.media for sample in evaluation}) < 2:
+        raise _too_few_held_out(config, usable, held_out)
 
     def pairs(part: Sequence[Sample]) -> list[Pair]:
         return make_pairs(part, "context", config.per_kind, config.seed)
@@ -194,6 +193,16 @@ def make_clip_splits(samples: Sequence[Sample], config: OmniScorerConfig) -> Spl
         calibration=pairs(calibration),
         held_out=pairs(evaluation),
         samples={sample.id: sample for sample in usable},
+    )
+
+
+def _too_few_held_out(
+    config: OmniScorerConfig, usable: Sequence[Sample], held_out: Sequence[Sample]
+) -> ConfigError:
+    return ConfigError(
+        f"held_out_share: {config.held_out_share} of {len(usable)} clips is {len(held_out)}; hold "
+        "out more: half of them calibrate and half evaluate, which takes two clips or more, since "
+        "each text is also scored beside another clip"
     )
 
 
