@@ -337,9 +337,9 @@ class StageTrainer(DistributedTrainer):
             self._say_if_the_start_was_better()
 
     def _say_if_the_start_was_better(self) -> None:
-        name, best = self._policy.best_metric or "", self.state.best_metric
-        name = name.removeprefix("eval_")
-        first = [one[f"eval_{name}"] for one in self.state.log_history if one.get("step") == 0]
+        name, best = str(self._policy.best_metric).removeprefix("eval_"), self.state.best_metric
+        started = (one for one in self.state.log_history if one.get("step") == 0)
+        first = [one[f"eval_{name}"] for one in started if f"eval_{name}" in one]
         if not first or best is None:
             return
         worse = best < first[0] if self._policy.best_is_highest else best > first[0]
