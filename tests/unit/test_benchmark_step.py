@@ -33,7 +33,7 @@ def test_ways_that_differ_are_not_compared(task: Task) -> None:
     some = {**first.completions, "0": [[5], [5, 6]]}
     for broken, message in (
         (first._replace(gradients=bent), r"gradients .*e-03"),
-        (first._replace(loss=first.loss * 1.01), r"losses are 1\.0e-02 apart"),
+        (first._replace(loss=first.loss * 1.02), r"losses are (2\.0e-02|1\.9e-02) apart"),
         (first._replace(rewards={"0": [0.5, 0.5], "1": [0.5, 0.5]}), "sample 0: rewards"),
         (first._replace(gradients={name: first.gradients[name]}), "other weights"),
         (first._replace(completions=some), "not of one length"),
