@@ -50,7 +50,9 @@ def test_the_shortcut_of_clips_without_conflict_is_found(tmp_path: Path) -> None
     run = RunFolder.create(tmp_path / "run")
     base = _load(build_tiny(tmp_path / "untrained", SEED))
     drills = text_only_samples(config.text_drills, SEED)
-    start = train_sft(base, drills, config.base, run, phase="base").model_path
+    # From a base model that warms up, the biased one learns little, and from the voice.
+    lesson = replace(config.base, warmup_steps=0)
+    start = train_sft(base, drills, lesson, run, phase="base").model_path
     questions = [
         one for one in read_samples(clips.path("test-balanced")) if one.extra["kind"] == "intention"
     ]
